@@ -1,0 +1,48 @@
+"""Data sources, their splits and preprocessing, and the Lightning data module that trains on them.
+
+A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`); `ArrayDataModule` makes batches of what it
+gives; `preprocessor_from_dict` turns raw rows into inputs afterwards. pandas and scikit-learn are imported when a source
+reads.
+"""
+
+from lightning_modules.data.base import DataInfo, DataSource, Kind, Split, TaskType, TrainingData
+from lightning_modules.data.builtin import BUILTIN_NAMES, BuiltinSource
+from lightning_modules.data.idx import IdxSource, read_idx
+from lightning_modules.data.module import ArrayDataModule, BatchLoader, TensorSplit, batches, permutation
+from lightning_modules.data.preprocessing import (
+    ImagePreprocessor,
+    Preprocessor,
+    TabularPreprocessor,
+    TextPreprocessor,
+    preprocessor_from_dict,
+)
+from lightning_modules.data.splits import SplitIndices, split_rows
+from lightning_modules.data.table import TableSource
+from lightning_modules.data.texts import TextSource
+
+__all__ = [
+    "BUILTIN_NAMES",
+    "ArrayDataModule",
+    "BatchLoader",
+    "BuiltinSource",
+    "DataInfo",
+    "DataSource",
+    "IdxSource",
+    "ImagePreprocessor",
+    "Kind",
+    "Preprocessor",
+    "Split",
+    "SplitIndices",
+    "TableSource",
+    "TabularPreprocessor",
+    "TaskType",
+    "TensorSplit",
+    "TextPreprocessor",
+    "TextSource",
+    "TrainingData",
+    "batches",
+    "permutation",
+    "preprocessor_from_dict",
+    "read_idx",
+    "split_rows",
+]

@@ -1,0 +1,216 @@
+"""Splits in memory as Lightning data: batches are index selections from tensors that live once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lightning_modules.data.base import Split, TrainingData
+from lightning_modules.errors import DataError
+
+Batch = tuple[dict[str, Tensor], Tensor]
+
+# Inputs that are trimmed to a batch's longest row, and where their time axis is.
+_SEQUENCES = ("tokens", "series")
+_EVALUATION_ROWS = 1024
+_EVALUATION_BYTES = 64 * 2**20  # of inputs; large images get smaller batches
+
+
+class TensorSplit:
+    """A split's arrays as tensors that share the arrays' memory, or live on a device.
+
+    Args:
+        split: Arrays; read-only ones stay as they are.
+        device: Where the tensors live; the CPU's share memory with the arrays.
+    """
+
+    def __init__(self, split: Split, *, device: torch.device | str = "cpu") -> None:
+        self.inputs = {name: _as_tensor(array).to(device) for name, array in split.inputs.items()}
+        self.target = _as_tensor(split.target).to(device)
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes of one row's inputs."""
+        tensors = self.inputs.values()
+        return sum(tensor[:1].numel() * tensor.element_size() for tensor in tensors)
+
+    def select(self, index: Tensor) -> Batch:
+        """Copy rows: (B,) int64 gives inputs (B, ...) and target (B,), sequences no longer than their longest."""
+        index = index.to(self.target.device)
+        inputs = {name: tensor.index_select(0, index) for name, tensor in self.inputs.items()}
+        return _trim(inputs), self.target.index_select(0, index)
+
+    def slice(self, start: int, stop: int) -> Batch:
+        """Copy rows in order: the arrays may be shared and read-only, a batch is free to be written into."""
+        inputs = {name: tensor[start:stop].clone() for name, tensor in self.inputs.items()}
+        return _trim(inputs), self.target[start:stop].clone()
+
+
+def _trim(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Cut what is padding in every row of the batch."""
+    if "lengths" not in inputs:
+        return inputs
+    longest = int(inputs["lengths"].max())
+    return {name: x[:, :longest] if name in _SEQUENCES else x for name, x in inputs.items()}
+
+
+class _Writable:
+    """Shows a read-only array to torch as a writable one: it warns otherwise, once a process, or wants a copy."""
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array = array  # keeps the memory alive
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def _as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    """Share an array's memory with a tensor; nothing here writes into it."""
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writable(array)))
+
+
+class _EpochSampler:
+    """Holds the epoch that Lightning announces; see `BatchLoader.sampler`."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+
+class BatchLoader:
+    """Batches of a split, in order or shuffled by (seed, epoch).
+
+    Lightning takes any sized iterable for a loader, and calls `loader.sampler.set_epoch` before each epoch, with the
+    number of epochs done, also after a checkpoint was loaded. So the order of epoch e is the same in a run of one
+    piece and in one that was resumed. It is not a `torch.utils.data.DataLoader`: that costs more per batch than a
+    small network's step, and draws from torch's global generator.
+
+    Args:
+        split: The rows.
+        batch_size: At least 1.
+        seed: None for rows in order.
+        drop_last_single: Leave out a last batch of one row where batches are larger: batch norm refuses it.
+    """
+
+    def __init__(
+        self, split: TensorSplit, *, batch_size: int, seed: int | None = None, drop_last_single: bool = False
+    ) -> None:
+        if batch_size < 1:
+            raise DataError(f"batch_size >= 1 must hold, got {batch_size}: raise it", field="batch_size")
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self.sampler = _EpochSampler()
+        drops = drop_last_single and batch_size > 1 and len(split) % batch_size == 1
+        self._num_rows = len(split) - drops
+
+    def __len__(self) -> int:
+        return math.ceil(self._num_rows / self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of rows; counts from 0."""
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: the epoch counts that is set when the first batch is asked for. Lightning makes the iterator first.
+        order = (
+            None if self.seed is None else permutation(len(self.split), seed=self.seed, epoch=self.sampler.epoch)
+        )
+        for start in range(0, self._num_rows, self.batch_size):
+            stop = min(start + self.batch_size, self._num_rows)
+            yield self.split.slice(start, stop) if order is None else self.split.select(order[start:stop])
+
+
+def permutation(num_rows: int, *, seed: int, epoch: int) -> Tensor:
+    """Give the order of rows in an epoch, (num_rows,) int64; it follows from its arguments alone."""
+    # SeedSequence mixes both numbers, so that (1, 0) and (0, 1) have nothing in common.
+    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+    return torch.randperm(num_rows, generator=torch.Generator().manual_seed(mixed))
+
+
+def evaluation_batch_size(split: TensorSplit, *, batch_size: int) -> int:
+    """Choose rows per batch for evaluation: many, as results do not depend on it, but not more than fit.
+
+    A training batch fits with its gradients, so it fits here.
+    """
+    return max(batch_size, min(_EVALUATION_ROWS, _EVALUATION_BYTES // max(split.bytes_per_row, 1)))
+
+
+def batches(split: Split, *, batch_size: int = 1, device: torch.device | str = "cpu") -> BatchLoader:
+    """Give a split's rows in order, for `Trainer.test`, `Trainer.validate` or a loop.
+
+    Args:
+        split: For example what `DataSource.read_test` gave.
+        batch_size: Rows that are known to fit in memory; batches may be larger.
+        device: Where the tensors live.
+    """
+    tensors = TensorSplit(split, device=device)
+    return BatchLoader(tensors, batch_size=evaluation_batch_size(tensors, batch_size=batch_size))
+
+
+class ArrayDataModule(pl.LightningDataModule):
+    """Training batches, shuffled by (seed, epoch), and validation batches in order.
+
+    It has no test batches: see `batches`. Batches are `(inputs, target)` as `DataInfo` describes them.
+
+    Args:
+        data: The two splits.
+        batch_size: Rows of a training batch.
+        seed: The order of the training rows follows from it and the epoch alone.
+        drop_last_single: Leave out a last training batch of one row, which batch norm refuses.
+        device: Where the tensors live. On a GPU the whole set lives there, and no batch is transferred.
+
+    Raises:
+        DataError: No training batch is left.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        *,
+        batch_size: int,
+        seed: int,
+        drop_last_single: bool = True,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.info = data.info
+        self._train = BatchLoader(
+            TensorSplit(data.train, device=device),
+            batch_size=batch_size,
+            seed=seed,
+            drop_last_single=drop_last_single,
+        )
+        if not len(self._train):
+            raise DataError(
+                f"training needs at least one batch of 2 rows, the training split has {len(data.train)}: add rows",
+                field="batch_size",
+            )
+        validation = TensorSplit(data.validation, device=device)
+        self._validation = BatchLoader(
+            validation, batch_size=evaluation_batch_size(validation, batch_size=batch_size)
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches in an epoch."""
+        return len(self._train)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Give the shuffled training batches."""
+        return self._train
+
+    def val_dataloader(self) -> BatchLoader:
+        """Give the validation batches."""
+        return self._validation

@@ -1,0 +1,239 @@
+"""What the names in a spec stand for: families, data, metrics, spaces; imported when they are needed.
+
+`resolve(spec)` is the edge where everything that needs the data or the family is checked. It reads the
+training and validation splits, never the test split.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from lightning_modules.data.base import DataInfo, DataSource, TrainingData
+from lightning_modules.errors import ConfigError, DataError
+from search_spaces import Choice, Parameter, SearchSpace, SpaceError, Value, get_space, outline_stages
+from service.errors import InvalidSpecError
+from service.spec import IdxData, Mode, ModuleData, ModuleFamily, NamedData, Spec, TableData, TextData, known_mode
+
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "classification": ("val_accuracy", "val_macro_f1", "val_loss"),
+    "regression": ("val_rmse", "val_mae", "val_r2", "val_loss"),
+}
+DEFAULT_METRIC = {"classification": "val_accuracy", "regression": "val_rmse"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedJob:
+    """A spec with everything that its names stand for.
+
+    `data` is None where the data is a person's own LightningDataModule: workers make it themselves.
+    """
+
+    spec: Spec
+    space: SearchSpace
+    metric: str
+    mode: Mode
+    source: DataSource | None
+    data: TrainingData | None
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Hash of the arrays that trials train on; of the import path where the data is a module."""
+        if self.data is not None:
+            return self.data.fingerprint
+        return f"module:{cast(ModuleData, self.spec.data).module}"
+
+
+@contextmanager
+def _field_errors(prefix: str) -> Iterator[None]:
+    """Turn the packages' own errors into the one for people, with the field's path in the spec."""
+    try:
+        yield
+    except (SpaceError, ConfigError, DataError) as error:
+        field = f"{prefix}.{error.field}" if error.field else prefix
+        message = str(error).removeprefix(f"{error.field}: ")
+        raise InvalidSpecError(message, field=field) from None
+
+
+def load_class(import_path: str, *, field: str) -> type:
+    """Import a class by its path, `my_package.models:MyModule`; the current folder is searched as well.
+
+    Raises:
+        InvalidSpecError: The module or the class is not there, or importing it raises.
+    """
+    module_name, _, name = import_path.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise InvalidSpecError(
+            f"the module must be importable, {module_name!r} raises {type(error).__name__}: {error}: check "
+            "the path, or run where it can be imported (the current folder is searched too)",
+            field=field,
+        ) from None
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        names = [key for key, value in vars(module).items() if isinstance(value, type)]
+        near = difflib.get_close_matches(name, names, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "check the name"
+        raise InvalidSpecError(f"{module_name!r} must have a class {name!r}, it has none: {remedy}", field=field)
+    return found
+
+
+def make_source(spec: Spec) -> DataSource:
+    """Make the data source that a spec's `data` names."""
+    from lightning_modules.data import BuiltinSource, IdxSource, TableSource, TextSource
+
+    section = spec.data
+    if isinstance(section, ModuleData):
+        raise TypeError("a LightningDataModule has no source")
+    splits: dict[str, Any] = {
+        "validation_fraction": section.validation_fraction,
+        "test_fraction": section.test_fraction,
+        "split_seed": section.split_seed,
+    }
+    match section:
+        case NamedData():
+            return BuiltinSource(name=section.name, **splits)
+        case TableData():
+            return TableSource(
+                path=Path(section.csv or section.parquet or ""),
+                format="csv" if section.csv else "parquet",
+                target=section.target,
+                test_path=Path(section.test) if section.test else None,
+                categorical=section.categorical,
+                drop=section.drop,
+                task=section.task,
+                **splits,
+            )
+        case IdxData():
+            return IdxSource(folder=Path(section.idx), **splits)
+        case TextData():
+            return TextSource(
+                path=Path(section.text),
+                test_path=Path(section.test) if section.test else None,
+                encoding=section.encoding,
+                min_frequency=section.min_frequency,
+                max_vocabulary=section.max_vocabulary,
+                max_length=section.max_length,
+                **splits,
+            )
+
+
+def resolve(spec: Spec) -> ResolvedJob:
+    """Check a spec against its data and its family.
+
+    Raises:
+        InvalidSpecError: A rule is broken; names the field, the rule, the value and the remedy.
+    """
+    if isinstance(spec.family, ModuleFamily):
+        load_class(spec.family.module, field="family.module")
+    if isinstance(spec.data, ModuleData):
+        load_class(spec.data.module, field="data.module")
+        source, data = None, None
+    else:
+        with _field_errors("data"):
+            source = make_source(spec)
+            data = source.read_training()
+    space = _resolve_space(spec, data.info if data else None)
+    metric, mode = _resolve_objective(spec, data.info if data else None)
+    with _field_errors("search"):
+        outline_stages(space, spec.search.order)
+    return ResolvedJob(spec=spec, space=space, metric=metric, mode=mode, source=source, data=data)
+
+
+def _resolve_objective(spec: Spec, info: DataInfo | None) -> tuple[str, Mode]:
+    metric, mode = spec.objective.metric, spec.objective.mode
+    own_module = isinstance(spec.family, ModuleFamily)
+    if metric == "auto":
+        if info is None or own_module:
+            raise InvalidSpecError(
+                "is required for a module of your own: name a metric that it logs, such as val_loss",
+                field="objective.metric",
+            )
+        metric = DEFAULT_METRIC[info.task]
+    if info is not None and not own_module and metric not in METRICS[info.task]:
+        known = METRICS[info.task]
+        near = difflib.get_close_matches(metric, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+        raise InvalidSpecError(
+            f"unknown metric {metric!r} for {info.task}: {remedy}", field="objective.metric"
+        )
+    mode = mode or known_mode(metric)
+    if mode is None:
+        raise InvalidSpecError(
+            f"is required for {metric!r}, whose direction is not known: write min or max", field="objective.mode"
+        )
+    return metric, mode
+
+
+def _resolve_space(spec: Spec, info: DataInfo | None) -> SearchSpace:
+    if isinstance(spec.family, ModuleFamily):
+        with _field_errors("search.space"):
+            space = SearchSpace(name=spec.family.module, parameters=())
+            space = space.override(spec.search.space, allow_new=True)
+        if not len(space):
+            raise InvalidSpecError(
+                "a module of your own has no space of its own: give at least one parameter, such as "
+                "lr: {low: 1.0e-4, high: 0.1, log: true}",
+                field="search.space",
+            )
+        return space
+    from lightning_modules.families import get_family
+
+    family = get_family(spec.family)
+    if info is None or info.kind not in family.kinds:
+        found = info.kind if info else "a LightningDataModule"
+        raise InvalidSpecError(
+            f"{spec.family} takes {' or '.join(family.kinds)} data, got {found}: choose another family or data",
+            field="family",
+        )
+    both = sorted(set(spec.search.space) & set(spec.model))
+    if both:
+        raise InvalidSpecError(
+            f"a parameter is fixed or searched, {both[0]} stands under model and under search.space: drop one",
+            field=f"search.space.{both[0]}",
+        )
+    with _field_errors("search.space"):
+        space = get_space(spec.family).override(spec.search.space, allow_new=False)
+    space = space.without([*spec.model, *_without_effect(spec, info)])
+    _check_settings(spec, space)
+    return space
+
+
+def _without_effect(spec: Spec, info: DataInfo) -> list[str]:
+    """Name the parameters that change nothing on this data: an embedding needs something to embed."""
+    embeds = info.kind == "text" or bool(info.cardinalities)
+    return [] if embeds or "embedding_dim" in spec.search.space else ["embedding_dim"]
+
+
+def _check_settings(spec: Spec, space: SearchSpace) -> None:
+    """Build the family's config once for every edge of the space, so that no trial meets a bad value."""
+    from lightning_modules.families import split_settings
+
+    fixed = {key: value for key, value in spec.model.items() if value is not None}
+    with _field_errors("model"):
+        split_settings(spec.family_name, fixed)
+    base = space.defaults() | fixed
+    for parameter in space:
+        for value in _edges(parameter):
+            with _field_errors("search.space"):
+                split_settings(spec.family_name, base | {parameter.name: value})
+
+
+def _edges(parameter: Parameter) -> tuple[Value, ...]:
+    return parameter.choices if isinstance(parameter, Choice) else (parameter.low, parameter.high)
+
+
+def accepts(callable_: Any, name: str) -> bool:
+    """Say whether a constructor takes a keyword argument of this name."""
+    parameters = inspect.signature(callable_).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

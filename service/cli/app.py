@@ -1,0 +1,74 @@
+"""The commands, and the one place where errors become messages and exit codes.
+
+Exit codes: 0 done, 1 the job failed, 2 something in the request is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from service.cli import jobs, plans, run, ui
+from service.errors import TuneladderError
+
+app = typer.Typer(
+    name="tuneladder",
+    help="Tune Lightning modules up a ladder of hyperparameters, in a documented order of priority.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("plan")(plans.plan)
+app.command("spaces")(plans.spaces)
+app.command("jobs")(jobs.jobs)
+app.command("trials")(jobs.trials)
+app.command("best")(jobs.best)
+app.command("export")(jobs.export)
+app.command("ui")(ui.ui)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"tuneladder {version('tuneladder')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", callback=_version, is_eager=True
+    ),
+) -> None:
+    """Hold the options that belong to no command."""
+
+
+def _terminate(*_: Any) -> None:
+    """Treat SIGTERM like Ctrl-C: close the engine, keep the record, leave nothing running."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        app(standalone_mode=True)
+    except TuneladderError as error:
+        errors.print(f"error: {error}", markup=False, style="bold red" if errors.is_terminal else None)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        errors.print("interrupted", markup=False)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,30 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The job: a YAML or JSON file.")]
+JobArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[JOB]", help="Id of a job, or its beginning; default: the latest.", show_default=False),
+]
+HomeOption = Annotated[
+    Path,
+    typer.Option(
+        "--home",
+        envvar="TUNELADDER_HOME",
+        help="Folder that holds everything: record, checkpoints, MLflow, bundles.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON on standard output, for programs.")]
+DEFAULT_HOME = Path(".tuneladder")
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON document on one line of standard output."""
+    typer.echo(json.dumps(value, allow_nan=False, default=str))

@@ -1,0 +1,96 @@
+"""`tuneladder plan` and `tuneladder spaces`: what would happen, before anything runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces import SPACES, SearchSpace
+from service.cli.options import JsonOption, SpecArgument, write_json
+from service.errors import NotFoundError
+
+
+def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
+    """Show the stages of a job, what each opens and why, trials, epochs and an estimate of time."""
+    from service.catalog import resolve
+    from service.documents import load_spec
+    from service.estimate import estimate_time
+    from service.plans import plan_job
+
+    document = load_spec(spec)
+    job = resolve(document)
+    planned = plan_job(job)
+    estimate = estimate_time(job, planned)
+    if as_json:
+        write_json(planned.to_dict() | {"estimate": estimate.to_dict() if estimate else None})
+        return
+    console = Console()
+    console.print(
+        f"{document.name}: {document.family_name} by {planned.strategy}, {planned.metric} ({planned.mode}), "
+        f"rungs at epochs {', '.join(map(str, planned.rungs))}; one trial in {planned.reduction_factor} goes on"
+    )
+    table = Table("stage", "opens", "range", "trials", "epochs", "why", box=None, pad_edge=False)
+    for stage in planned.stages:
+        ranges = [f"{name}: {job.space[name].text()}" for name in stage.opens]
+        rounds = max(1, stage.max_epochs // planned.round_cost(stage.num_candidates))
+        table.add_row(
+            f"{stage.number} {stage.name}",
+            ", ".join(stage.opens) if len(stage.opens) < 4 else "everything",
+            "\n".join(ranges) if len(stage.opens) < 4 else "",
+            f"{stage.num_candidates * rounds}",
+            f"<= {stage.max_epochs}",
+            stage.why,
+        )
+    console.print(table)
+    if planned.left_out:
+        console.print(
+            f"not reached by this budget, open in the last stage only: {', '.join(planned.left_out)}"
+        )
+    console.print(f"about {planned.num_trials} trials, at most {planned.budget_epochs} epochs in all")
+    console.print(estimate.text() if estimate else "time: not estimated for data of your own")
+
+
+def spaces(
+    family: Annotated[str | None, typer.Argument(help="mlp, cnn or rnn; default: all.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the families' search spaces: ranges, defaults, the order of tuning and the reasons."""
+    if family is not None and family not in SPACES:
+        raise NotFoundError(f"families are {', '.join(SPACES)}, got {family!r}: choose one")
+    chosen = [SPACES[family]] if family else list(SPACES.values())
+    if as_json:
+        write_json({space.name: _space_record(space) for space in chosen})
+        return
+    console = Console()
+    for space in chosen:
+        console.print(_space_table(space))
+        console.print()
+
+
+def _space_record(space: SearchSpace) -> dict[str, Any]:
+    from search_spaces import outline_stages
+
+    stages = [{"name": s.name, "opens": list(s.opens), "why": s.why} for s in outline_stages(space)]
+    return space.to_dict() | {"stages": stages}
+
+
+def _space_table(space: SearchSpace) -> Table:
+    from search_spaces import outline_stages
+
+    table = Table("", "parameter", "range", "default", "opened with", "why this range", box=None, pad_edge=False)
+    table.title = f"{space.name}: in the order of tuning"
+    table.title_justify = "left"
+    for number, stage in enumerate(outline_stages(space), start=1):
+        parameter = space[stage.name]
+        table.add_row(
+            str(number),
+            parameter.name,
+            parameter.text(),
+            f"{parameter.default:g}" if isinstance(parameter.default, float) else str(parameter.default),
+            ", ".join(stage.opens[1:]),
+            parameter.why + (f" [{parameter.source}]" if parameter.source else "").replace("[", "\\["),
+        )
+    return table

@@ -1,0 +1,88 @@
+"""Jobs and trials as text and as JSON."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from service.store import JobRecord, TrialRecord
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Write params on one line, numbers short."""
+    return ", ".join(f"{name}={value_text(value)}" for name, value in params.items())
+
+
+def value_text(value: object) -> str:
+    """Write a value short."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def job_summary(job: JobRecord) -> dict[str, Any]:
+    """Give the one object that `run --json` ends with."""
+    result = dict(job.result or {})
+    return {
+        "job_id": job.id,
+        "name": job.name,
+        "state": str(job.state),
+        "message": job.message,
+        "metric": job.metric,
+        "mode": job.mode,
+        "num_trials": result.get("num_trials"),
+        "num_epochs": result.get("num_epochs"),
+        "wall_s": result.get("wall_s", job.active_s),
+        "ray_init_s": result.get("ray_init_s"),
+        "best": result.get("best"),
+        "test": result.get("test"),
+        "bundle": result.get("bundle"),
+    }
+
+
+def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None]) -> dict[str, Any]:
+    """Give one entry of `trials --json`; `metrics` are those of its best epoch."""
+    return {
+        "number": trial.number,
+        "stage": trial.stage,
+        "round": trial.round,
+        "params": dict(trial.params),
+        "state": str(trial.state),
+        "epochs": trial.epochs,
+        "best_epoch": trial.best_epoch,
+        "metrics": dict(metrics),
+        "message": trial.message,
+    }
+
+
+def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -> None:
+    """Print a finished job: winner, test metrics, bundle, and what to type next."""
+    result = job.result or {}
+    best = result.get("best") or {}
+    if not fresh:
+        console.print(f"this job had finished before; --new runs it again", highlight=False)
+    console.print(
+        f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
+        f"{result.get('num_epochs')} epochs in {result.get('wall_s', 0):.0f} s",
+        highlight=False,
+    )
+    if result.get("out_of_time"):
+        console.print("the wall-clock budget ended it early", highlight=False)
+    value = (best.get("metrics") or {}).get(job.metric or "")
+    console.print(
+        f"winner: trial {best.get('number')}, {job.metric} {value_text(value)} at epoch {best.get('epoch')}",
+        style="bold",
+        highlight=False,
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, setting in (best.get("params") or {}).items():
+        table.add_row(f"  {name}", value_text(setting))
+    console.print(table)
+    test = ", ".join(f"{name} {value_text(number)}" for name, number in (result.get("test") or {}).items())
+    console.print(f"test split, read once: {test}", style="bold", highlight=False)
+    console.print(f"bundle: {result.get('bundle')}", highlight=False, soft_wrap=True)
+    where = "" if home == Path(".tuneladder") else f" --home {shlex.quote(str(home))}"
+    console.print(f"next: tuneladder trials{where}   or   tuneladder ui{where}", highlight=False, soft_wrap=True)

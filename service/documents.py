@@ -1,0 +1,141 @@
+"""Specs as documents: read YAML or JSON, fill in paths and environment variables, explain what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from service.errors import InvalidSpecError
+from service.spec import Spec
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_FIELD = re.compile(r"[a-z_0-9]+")
+_PRIMITIVES = frozenset({"bool", "int", "float", "str"})
+_PATH_KEYS = ("csv", "parquet", "idx", "text", "test")
+
+
+def load_spec(path: Path) -> Spec:
+    """Read a spec from a YAML or JSON file; its paths become absolute.
+
+    Raises:
+        InvalidSpecError: The file cannot be read or breaks a rule; one message, one field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidSpecError(
+            f"the spec must be a readable text file, got {path} ({reason}): check the path"
+        ) from None
+    try:
+        body = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise InvalidSpecError(f"{path} must be YAML or JSON, got: {problem}{at}") from None
+    if not isinstance(body, Mapping):
+        found = "an empty file" if body is None else type(body).__name__
+        raise InvalidSpecError(
+            f"a spec is a mapping of name, family, data, ..., got {found} in {path}: see examples/"
+        )
+    return parse_spec(body, folder=path.parent)
+
+
+def parse_spec(body: Mapping[str, Any], *, folder: Path | None = None) -> Spec:
+    """Validate a spec that is already a mapping.
+
+    Args:
+        body: The document.
+        folder: What relative paths are relative to; default the current folder.
+
+    Raises:
+        InvalidSpecError: A rule is broken; names the field, the rule, the value and the remedy.
+    """
+    resolved = dict(body)
+    data = resolved.get("data")
+    if isinstance(data, Mapping):
+        resolved["data"] = {
+            key: resolve_path(value, folder=folder or Path.cwd(), field=f"data.{key}")
+            if key in _PATH_KEYS and isinstance(value, str)
+            else value
+            for key, value in data.items()
+        }
+    try:
+        # Strict, and as JSON: "12" is no number and 1 no text, yet a list may be a tuple.
+        return Spec.model_validate_json(json.dumps(resolved, default=str), strict=True)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def resolve_path(text: str, *, folder: Path, field: str) -> str:
+    """Fill in `${NAME}` and make a path absolute.
+
+    Raises:
+        InvalidSpecError: A variable is not set.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if not value:
+            raise InvalidSpecError(
+                f"environment variables in a path must be set, {match[1]} is not in {text!r}: "
+                f"export {match[1]}=/path/to/data",
+                field=field,
+            )
+        return value
+
+    return os.path.normpath(folder.absolute() / Path(_VARIABLE.sub(fill, text)).expanduser())
+
+
+def _explain(error: ValidationError) -> InvalidSpecError:
+    """Turn the first of pydantic's errors into one message: field, rule, value, remedy."""
+    problems = error.errors()
+    first = problems[0]
+    # Beside field names, pydantic's path holds the branch of a union that it tried.
+    parts = [str(part) for part in first["loc"] if _FIELD.fullmatch(str(part))]
+    if parts and parts[-1] in _PRIMITIVES:
+        parts.pop()
+    field = ".".join(parts)
+    given = first.get("input")
+    if first["type"] == "extra_forbidden":
+        return InvalidSpecError(_unknown_key(parts), field=field)
+    if first["type"] == "missing":
+        return InvalidSpecError(f"is required: add {parts[-1]} to the spec", field=field)
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return InvalidSpecError(message, field=field or None)
+    rule = message[0].lower() + message[1:]
+    return InvalidSpecError(f"{rule}, got {_short(given)}: change it", field=field)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unknown_key(parts: list[str]) -> str:
+    known = _keys_at(parts[:-1])
+    near = difflib.get_close_matches(parts[-1], known, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"unknown key {parts[-1]!r}: {remedy}"
+
+
+def _keys_at(parts: list[str]) -> list[str]:
+    """List the keys that a section of the spec knows."""
+    section: type[BaseModel] = Spec
+    for part in parts:
+        info = section.model_fields.get(part)
+        kind = info.annotation if info else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return []
+        section = kind
+    return list(section.model_fields)

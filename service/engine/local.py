@@ -1,0 +1,77 @@
+"""Legs in this process, one after another: notebooks, debugging, tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from service.engine.base import Engine, Leg, LegFunction, LegResult
+
+
+def execute_leg(function: LegFunction, context: Any, leg: Leg, *, slot: int, attempt: int) -> LegResult:
+    """Call the leg function and stamp its result with who ran it, which attempt it was, and how long it took.
+
+    Raises:
+        RuntimeError: The function answered for another leg or for other members.
+    """
+    started = time.perf_counter()
+    result = function(context, leg)
+    wall_s = time.perf_counter() - started
+    asked = (leg.key, [member.number for member in leg.members])
+    answered = (result.key, [member.number for member in result.members])
+    if answered != asked:
+        raise RuntimeError(
+            "a leg's result carries its key and one result for each member in the leg's order: asked for "
+            f"{asked}, got {answered}: correct the leg function"
+        )
+    return replace(result, slot=slot, attempt=attempt, wall_s=wall_s)
+
+
+def check_keys(legs: Sequence[Leg]) -> None:
+    """Raise ValueError unless every leg has a key of its own."""
+    keys = [leg.key for leg in legs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"the legs of one run have different keys, got {twice} more than once")
+
+
+class LocalEngine(Engine):
+    """Runs legs in this process, in the order they come; nothing is started, nothing has to be ended.
+
+    Args:
+        context: First argument of every call of `function`.
+        function: The leg function.
+    """
+
+    num_slots = 1
+
+    def __init__(self, context: Any, function: LegFunction) -> None:
+        self._context = context
+        self._function = function
+        self._closed = False
+
+    def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
+        """Run the legs and yield each result before the next leg begins.
+
+        Raises:
+            RuntimeError: The engine is closed, or the leg function raised (its exception is the cause).
+            ValueError: Two legs have the same key.
+        """
+        if self._closed:
+            raise RuntimeError("a closed engine runs nothing: make a new one")
+        check_keys(legs)
+        return self._results(legs)
+
+    def _results(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
+        for leg in legs:
+            try:
+                result = execute_leg(self._function, self._context, leg, slot=0, attempt=1)
+            except Exception as error:
+                raise RuntimeError(f"the leg function raised in leg {leg.key}: {error!r}") from error
+            yield result
+
+    def close(self) -> None:
+        """Refuse further legs."""
+        self._closed = True

@@ -1,0 +1,195 @@
+"""Legs on a Ray cluster: a Tuner per job whose trials are slots.
+
+Slots live as long as the engine. Each pulls legs from the desk, trains, hands the result back and reports to
+Tune. Where slots are placed, which GPU they see and that they come back after a loss is Tune's and Ray's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+
+from service.engine.base import Engine, Leg, LegFunction, LegResult, MemberResult
+from service.engine.cluster import Cluster, Seat, check_seat
+from service.engine.desk import Desk, Outcome, Parcel
+from service.engine.local import check_keys
+from service.engine.slot import Welcome, unpack_result
+
+BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
+CLOSE_PATIENCE_S = 30.0  # Tune ends its trials in about a second
+
+
+def local_cpus(num_slots: int, cpu: int) -> int:
+    """Cores that a local Ray offers: the machine's, or more if a person asks for more slots than it has."""
+    return max(os.cpu_count() or 1, num_slots * cpu)
+
+
+class RayTuneEngine(Engine):
+    """Runs legs on slots of a Ray cluster, local or distant.
+
+    The slots start when the engine is made; `run` does not wait until all of them are there, and those that
+    the cluster has no room for start when there is.
+
+    Args:
+        context: First argument of every call of `function`; each slot gets it once. Arrays arrive read-only,
+            in shared memory.
+        function: The leg function; its module is importable on the workers.
+        num_slots: Slots at most.
+        cpu: Cores of a slot.
+        gpu: GPUs of a slot; a fraction shares one.
+        name: Of the job; names the Tune experiment.
+        storage: Folder for Tune's own records.
+        address: An existing cluster; None starts a local Ray unless this process is connected to one.
+        max_attempts: Executions after which a leg that ends its worker is given up.
+        num_gpus: GPUs that a local Ray offers; those that it finds by default.
+        cluster: A connection that was opened before and stays open when the engine closes; with it,
+            `address` and `num_gpus` are not used.
+
+    Raises:
+        InvalidSpecError: No node of the cluster has room for one slot; no slot has been started then.
+        TuneladderError: Ray could not be reached or started.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        function: LegFunction,
+        *,
+        num_slots: int,
+        cpu: int,
+        gpu: float,
+        name: str,
+        storage: Path,
+        address: str | None = None,
+        max_attempts: int = 3,
+        num_gpus: int | None = None,
+        cluster: Cluster | None = None,
+    ) -> None:
+        self.num_slots = num_slots
+        self._max_attempts = max_attempts
+        self._run_number = 0
+        self._closed = False
+        self._own_cluster = None
+        if cluster is None:
+            cluster = Cluster(num_cpus=local_cpus(num_slots, cpu), num_gpus=num_gpus, address=address)
+            self._own_cluster = cluster
+        self._stopping = threading.Event()
+        self._tuning = threading.Thread(target=self._tune, name=f"tune-{name}", daemon=True)
+        self._name, self._storage, self._seat = name, storage.resolve(), Seat(cpu=cpu, gpu=gpu)
+        try:
+            importing = threading.Thread(target=_import_tune, daemon=True)
+            importing.start()
+            cluster.wait()
+            check_seat(self._seat)
+            pickled = cloudpickle.dumps(function)  # type: ignore[no-untyped-call]
+            welcome = Welcome(import_path=tuple(sys.path), function=pickled, context=(ray.put(context),))
+            self._desk: Any = ray.remote(Desk).options(num_cpus=0).remote(welcome, num_slots, max_attempts)
+            importing.join()
+        except BaseException:
+            if self._own_cluster is not None:
+                self._own_cluster.close()
+            raise
+        self._tuning.start()
+
+    def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
+        """Hand the legs to the desk and yield their results as they come.
+
+        Raises:
+            RuntimeError: The engine is closed, the leg function raised (with its traceback), every slot is
+                lost, or a later `run` has taken over.
+            ValueError: Two legs have the same key.
+        """
+        if self._closed:
+            raise RuntimeError("a closed engine runs nothing: make a new one")
+        check_keys(legs)
+        self._run_number += 1
+        number = self._run_number
+        ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
+        return self._results(number, {leg.key: leg for leg in legs})
+
+    def _results(self, number: int, open_legs: dict[str, Leg]) -> Iterator[LegResult]:
+        try:
+            while open_legs:
+                # A future's result() wakes for Ctrl-C at once, ray.get() within a second.
+                for outcome in self._desk.collect.remote(number).future().result():
+                    if outcome.kind == "ended":
+                        raise RuntimeError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
+                    yield self._judge(outcome, open_legs.pop(outcome.key))
+        finally:
+            if open_legs and not self._closed:
+                self._desk.drop.remote(number)
+
+    def _judge(self, outcome: Outcome, leg: Leg) -> LegResult:
+        if outcome.kind == "raised":
+            raise RuntimeError(f"the leg function raised in leg {leg.key}:\n{outcome.body}")
+        if outcome.kind == "result":
+            return unpack_result(outcome.body)
+        message = (
+            f"the leg ended its worker process {outcome.attempt} times, and after {self._max_attempts} "
+            "executions a leg is given up: look for memory (a smaller batch_size or width, a smaller "
+            "resources.cohort_size) or for native code that crashes"
+        )
+        members = tuple(
+            MemberResult(number=member.number, state="failed", message=message) for member in leg.members
+        )
+        return LegResult(key=leg.key, members=members, attempt=outcome.attempt)
+
+    def close(self) -> None:
+        """End the slots and the desk, and Ray if the engine started it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stopping.set()
+        with contextlib.suppress(ray.exceptions.RayError):
+            for handle in ray.get(self._desk.end.remote("the engine was closed")):
+                ray.kill(handle)
+        self._tuning.join(CLOSE_PATIENCE_S)
+        ray.kill(self._desk)
+        if self._own_cluster is not None:
+            self._own_cluster.close()
+
+    def _tune(self) -> None:
+        from ray import tune
+
+        from service.engine.trials import Ending, LossReporter, slot_trainable
+
+        try:
+            trainable = slot_trainable(self._desk, name=f"{self._name}-{uuid.uuid4().hex[:8]}")
+            tuner = tune.Tuner(
+                tune.with_resources(trainable, {"cpu": self._seat.cpu, "gpu": self._seat.gpu}),
+                param_space={"slot": tune.grid_search(list(range(self.num_slots)))},
+                run_config=tune.RunConfig(
+                    name=self._name,
+                    storage_path=str(self._storage),
+                    failure_config=tune.FailureConfig(max_failures=-1),
+                    stop=Ending(self._stopping),
+                    callbacks=[LossReporter(self._desk)],
+                    verbose=0,
+                ),
+            )
+            errors = tuner.fit().errors
+            reason = f"every slot has ended and none could be started again: {errors[0] if errors else '?'}"
+        except Exception as error:
+            reason = f"Ray Tune has ended: {error!r}"
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self._desk.end.remote(reason))
+
+
+def _import_tune() -> None:
+    import service.engine.trials  # noqa: F401  about a second, while Ray starts
+
+
+def _pack(leg: Leg, run: int) -> Parcel:
+    size = sum(len(member.checkpoint or b"") for member in leg.members)
+    body = (ray.put(leg),) if size > BIG_LEG_BYTES else pickle.dumps(leg, protocol=5)
+    return Parcel(run, leg.key, body)

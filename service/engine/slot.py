@@ -1,0 +1,79 @@
+"""A slot from inside: the function that a Tune trial runs on a worker of the cluster."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import cloudpickle, tune
+
+from service.engine.base import Leg, LegFunction, LegResult
+from service.engine.desk import Assignment, Outcome
+from service.engine.local import execute_leg
+
+REPORT_PERIOD_S = 1.0  # a report waits for Tune's loop, which is a few ms: at most one in this time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """What a slot needs before its first leg."""
+
+    import_path: tuple[str, ...]  # the driver's sys.path: its modules can be imported here, if they are here
+    function: bytes  # the leg function, pickled: unpickling imports its module, here where an error is heard
+    context: tuple[Any]  # reference to the context; in a tuple, so that Ray hands over the reference itself
+
+
+def serve(desk: Any, slot: int) -> None:
+    """Train one leg after another until the desk closes.
+
+    Args:
+        desk: Handle of the desk actor.
+        slot: Number of this slot.
+    """
+    try:
+        handle = ray.get_runtime_context().current_actor
+        life, welcome = ray.get(desk.join.remote(slot, handle))
+        sys.path.extend(path for path in welcome.import_path if path not in sys.path)
+        function: LegFunction = cloudpickle.loads(welcome.function)
+        context = ray.get(welcome.context[0])
+    except Exception:
+        reason = f"slot {slot} could not load the leg function and its context:\n{traceback.format_exc()}"
+        ray.get(desk.end.remote(reason))
+        return
+    num_legs = 0
+    last_report = time.monotonic()
+    answer = desk.exchange.remote(slot, life, None)
+    while (assignment := ray.get(answer)) is not None:
+        outcome = _work(function, context, assignment, slot)
+        answer = desk.exchange.remote(slot, life, outcome)
+        num_legs += 1
+        if time.monotonic() - last_report > REPORT_PERIOD_S:
+            tune.report({"num_legs": num_legs})
+            last_report = time.monotonic()
+
+
+def _work(function: LegFunction, context: Any, assignment: Assignment, slot: int) -> Outcome:
+    parcel = assignment.parcel
+    try:
+        leg = unpack_leg(parcel.body)
+        result = execute_leg(function, context, leg, slot=slot, attempt=assignment.attempt)
+        return Outcome("result", parcel.key, pickle.dumps(result, protocol=5))
+    except (Exception, SystemExit):
+        return Outcome("raised", parcel.key, traceback.format_exc())
+
+
+def unpack_leg(body: Any) -> Leg:
+    """Turn a parcel's body into the leg: pickled bytes, or a tuple with a reference to the leg."""
+    leg: Leg = pickle.loads(body) if isinstance(body, bytes) else ray.get(body[0])
+    return leg
+
+
+def unpack_result(body: bytes) -> LegResult:
+    """Turn an outcome's body into the result."""
+    result: LegResult = pickle.loads(body)
+    return result

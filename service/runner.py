@@ -1,0 +1,311 @@
+"""The deterministic program that runs one job: strategy -> rounds -> legs -> record -> strategy.
+
+Every leg's result is in the store before it is used. To resume after any crash is to run the program again:
+legs on record answer at once, the one that was cut off is trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from search_spaces import SearchSpace
+from service.engine.base import Engine, Leg, LegResult, Measurement, Member
+from service.errors import JobFailedError
+from service.search import Plan, Round, StageOutcome, Trial, make_strategy, promote
+from service.store import CheckpointFiles, NewTrial, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a running job stands, for whoever watches."""
+
+    job_id: str
+    stage: int
+    epochs: int  # trained so far
+    states: dict[str, int]  # trials by state
+    incumbent: Trial | None
+    incumbent_value: float | None
+    outcomes: tuple[StageOutcome, ...]
+    replayed_legs: int  # answered from the record
+
+
+Observer = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job's search ended."""
+
+    best: Trial
+    out_of_time: bool
+    num_trials: int
+    num_epochs: int
+
+
+class OutOfTimeError(Exception):
+    """The wall-clock budget is spent; raised at the end of a leg and caught by the runner."""
+
+
+def trial_seed(job_seed: int, number: int) -> int:
+    """Derive a trial's seed from the job's; everything random in a trial follows from it and the epoch."""
+    digest = hashlib.sha256(f"{job_seed}/{number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def leg_fingerprint(leg: Leg) -> str:
+    """Hash what a leg's result follows from, beside the job's own settings and data."""
+    body = {
+        "key": leg.key,
+        "epochs": [leg.start_epoch, leg.end_epoch],
+        "members": [[m.number, m.seed, dict(m.params)] for m in leg.members],
+    }
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass
+class Runner:
+    """Runs one job to its end.
+
+    Args:
+        store: The job is in it, with its plan.
+        checkpoints: Where members' states lie between legs.
+        job_id: The job.
+        plan: Its plan.
+        space: What may vary.
+        seed: Of the job.
+        engine: Trains legs.
+        wall_clock_s: Time that the job may still run; None for no limit.
+        observer: Hears about every recorded leg and every ended stage.
+    """
+
+    store: Store
+    checkpoints: CheckpointFiles
+    job_id: str
+    plan: Plan
+    space: SearchSpace
+    seed: int
+    engine: Engine
+    wall_clock_s: float | None = None
+    observer: Observer | None = None
+    _trials: dict[int, Trial] = field(default_factory=dict, init=False)
+    _outcomes: list[StageOutcome] = field(default_factory=list, init=False)
+    _stage: int = field(default=0, init=False)
+    _replayed: int = field(default=0, init=False)
+    _deadline: float = field(default=math.inf, init=False)
+
+    def run(self) -> Outcome:
+        """Run the strategy to its end, or to the end of the wall-clock budget.
+
+        Raises:
+            JobFailedError: No trial gave a finite value of the objective; says why they ended.
+        """
+        if self.wall_clock_s is not None:
+            self._deadline = time.monotonic() + self.wall_clock_s
+        self._strategy = make_strategy(self.plan, self.space, seed=self.seed)
+        out_of_time = False
+        try:
+            self._climb()
+        except OutOfTimeError:
+            out_of_time = True
+            self._strategy.history.add(self._close_open_trials())
+        best = self._strategy.history.best()
+        if best is None:
+            raise JobFailedError(self._why_nothing_worked(out_of_time))
+        return Outcome(
+            best=best,
+            out_of_time=out_of_time,
+            num_trials=len(self._trials),
+            num_epochs=sum(trial.epochs for trial in self._trials.values()),
+        )
+
+    def _climb(self) -> None:
+        rounds = self._strategy.rounds()
+        try:
+            asked = next(rounds)
+            while True:
+                if isinstance(asked, Round):
+                    self._stage = asked.stage
+                    asked = rounds.send(self._run_round(asked))
+                else:
+                    self.store.record_stage_outcome(self.job_id, asked.stage, _outcome_record(asked))
+                    self._outcomes.append(asked)
+                    self._tell_observer()
+                    asked = next(rounds)
+        except StopIteration:
+            return
+
+    def _run_round(self, round_: Round) -> tuple[Trial, ...]:
+        numbers = self._open_trials(round_)
+        alive, start = list(numbers), 0
+        for rung in round_.rungs:
+            self._run_legs(self._cut(round_, alive, start, rung))
+            if rung == round_.rungs[-1]:
+                break
+            kept = promote(round_, [self._trials[n] for n in alive], rung, self.plan.mode)
+            stopped = [n for n in alive if n not in kept and self._trials[n].state == "running"]
+            self._stop(stopped)
+            # Who patience ended keeps its place in the comparison, and needs no more training.
+            alive = [n for n in alive if n in kept]
+            if not any(self._trials[n].state == "running" for n in alive):
+                break
+            start = rung
+        self._forget_checkpoints(numbers)
+        return tuple(self._trials[number] for number in numbers)
+
+    def _open_trials(self, round_: Round) -> list[int]:
+        first = len(self._trials)
+        opened = [
+            NewTrial(number=number, params=dict(params), seed=trial_seed(self.seed, number))
+            for number, params in enumerate(round_.candidates, start=first)
+        ]
+        self.store.record_round(self.job_id, round_.stage, round_.number, round_.rungs, opened)
+        for new in opened:
+            self._trials[new.number] = Trial(
+                number=new.number, stage=round_.stage, round=round_.number, params=new.params, state="running"
+            )
+        return [new.number for new in opened]
+
+    def _cut(self, round_: Round, alive: Sequence[int], start: int, end: int) -> list[Leg]:
+        """Cut a rung's training into legs: cohorts of neighbours, whatever the number of slots."""
+        running = [n for n in alive if self._trials[n].state == "running"]
+        size = self.plan.cohort_size
+        legs = []
+        for index in range(0, len(running), size):
+            members = tuple(
+                Member(
+                    number=number,
+                    params=self._trials[number].params,
+                    seed=trial_seed(self.seed, number),
+                )
+                for number in running[index : index + size]
+            )
+            key = f"r{round_.number:04d}-e{end:04d}-c{index // size:02d}"
+            legs.append(Leg(key=key, members=members, start_epoch=start, end_epoch=end))
+        return legs
+
+    def _run_legs(self, legs: Sequence[Leg]) -> None:
+        """Answer legs from the record where they are on it, and have the engine train the others."""
+        missing = []
+        for leg in legs:
+            recorded = self.store.leg_result(self.job_id, leg.key, leg_fingerprint(leg))
+            if recorded is None:
+                missing.append(leg)
+            else:
+                self._replayed += 1
+                self._take(recorded)
+        if not missing:
+            return
+        self._check_time()
+        by_key = {leg.key: leg for leg in missing}
+        for result in self.engine.run([self._with_checkpoints(leg) for leg in missing]):
+            leg = by_key.pop(result.key)
+            self._record(leg, result)
+            self._take(result)
+            self._tell_observer()
+            if by_key:
+                self._check_time()
+
+    def _with_checkpoints(self, leg: Leg) -> Leg:
+        if leg.start_epoch == 0:
+            return leg
+        return replace(
+            leg,
+            members=tuple(
+                replace(m, checkpoint=self.checkpoints.read(self.job_id, m.number, leg.start_epoch))
+                for m in leg.members
+            ),
+        )
+
+    def _record(self, leg: Leg, result: LegResult) -> None:
+        """Write checkpoints first, then the leg: what is on record can always go on."""
+        for member in result.members:
+            if member.checkpoint is not None:
+                self.checkpoints.write(self.job_id, member.number, leg.end_epoch, member.checkpoint)
+        self.store.record_leg(self.job_id, leg, result, leg_fingerprint(leg))
+
+    def _take(self, result: LegResult) -> None:
+        for member in result.members:
+            trial = self._trials[member.number]
+            values = tuple(self._objective(m) for m in member.measurements)
+            self._trials[member.number] = replace(trial, state=member.state, values=trial.values + values)
+
+    def _objective(self, measurement: Measurement) -> float | None:
+        return measurement.metrics.get(self.plan.metric)
+
+    def _stop(self, numbers: Sequence[int]) -> None:
+        if not numbers:
+            return
+        self.store.stop_trials(self.job_id, numbers)
+        for number in numbers:
+            self._trials[number] = replace(self._trials[number], state="stopped")
+
+    def _forget_checkpoints(self, numbers: Sequence[int]) -> None:
+        """Keep one checkpoint: the best trial's, at its last epoch."""
+        for number in numbers:
+            self.checkpoints.keep_last(self.job_id, number)
+        history = self._strategy.history
+        candidates = [*(t for t in [history.best()] if t), *(self._trials[n] for n in numbers)]
+        best = history.best_of(candidates)
+        for trial in candidates:
+            if trial is not best:
+                self.checkpoints.delete(self.job_id, trial.number)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise OutOfTimeError
+
+    def _close_open_trials(self) -> list[Trial]:
+        """Cancel what the end of the time cut off; give the trials that no strategy has been told of."""
+        told = {trial.number for trial in self._strategy.history.trials}
+        untold = [trial for number, trial in self._trials.items() if number not in told]
+        open_ = [trial.number for trial in untold if trial.state == "running"]
+        self.store.cancel_trials(self.job_id, open_)
+        return [replace(trial, state="cancelled") if trial.number in open_ else trial for trial in untold]
+
+    def _why_nothing_worked(self, out_of_time: bool) -> str:
+        if out_of_time:
+            return "no trial ended its first rung before the wall-clock budget was spent: raise budget.wall_clock"
+        records = self.store.trials(self.job_id)
+        states = Counter(record.state.value for record in records)
+        messages = Counter(record.message for record in records if record.message)
+        counted = ", ".join(f"{count} {state}" for state, count in states.most_common())
+        reason = f"; most often: {messages.most_common(1)[0][0]}" if messages else ""
+        return f"no trial gave a finite {self.plan.metric} ({counted}){reason}"
+
+    def _tell_observer(self) -> None:
+        if self.observer is None:
+            return
+        incumbent = self._strategy.history.incumbent
+        value = None
+        if incumbent is not None:
+            loss = self._strategy.history.incumbent_loss
+            value = loss if self.plan.mode == "min" else -loss
+        self.observer(
+            Progress(
+                job_id=self.job_id,
+                stage=self._stage,
+                epochs=sum(trial.epochs for trial in self._trials.values()),
+                states=dict(Counter(trial.state for trial in self._trials.values())),
+                incumbent=incumbent,
+                incumbent_value=value,
+                outcomes=tuple(self._outcomes),
+                replayed_legs=self._replayed,
+            )
+        )
+
+
+def _outcome_record(outcome: StageOutcome) -> dict[str, Any]:
+    return {
+        "num_trials": outcome.num_trials,
+        "epochs": outcome.epochs,
+        "adopted": outcome.adopted,
+        "gain": outcome.gain,
+        "why": outcome.why,
+    }

@@ -1,0 +1,30 @@
+"""How candidates are found: plan, rounds, rungs, incumbent, strategies. The only door to optuna."""
+
+from search_spaces import SearchSpace
+from service.search.history import History
+from service.search.joint import JointStrategy
+from service.search.ladder import LadderStrategy
+from service.search.plan import Plan, Stage, make_plan
+from service.search.rounds import Round, Trial, promote, rung_epochs
+from service.search.strategy import StageOutcome, Strategy
+
+__all__ = [
+    "History",
+    "Plan",
+    "Round",
+    "Stage",
+    "StageOutcome",
+    "Strategy",
+    "Trial",
+    "make_plan",
+    "make_strategy",
+    "promote",
+    "rung_epochs",
+]
+
+
+def make_strategy(plan: Plan, space: SearchSpace, *, seed: int) -> Strategy:
+    """Make the strategy that the plan names."""
+    if plan.strategy == "ladder":
+        return LadderStrategy(plan, space, seed=seed)
+    return JointStrategy(plan, space, seed=seed, random=plan.strategy == "random")

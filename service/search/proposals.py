@@ -1,0 +1,155 @@
+"""Candidates from Optuna: the only door to it.
+
+A `Proposer` is one in-memory study over some of a space's parameters, seeded. It is asked for candidates a
+round at a time and told how each ended: COMPLETE, PRUNED with its intermediate values, or FAIL. Designs of
+our own (defaults, spreads over a range) enter it as enqueued trials, so that the study has seen everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from search_spaces import Choice, Float, Parameter, SearchSpace, Value
+from service.search.rounds import Params, Trial, loss_at, to_loss
+from service.spec import Mode
+
+SamplerName = Literal["tpe", "random", "quasi_random"]
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if isinstance(parameter, Float):
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    if isinstance(parameter, Choice):
+        if parameter.ordered:  # as an index: neighbours in the list are alike
+            return IntDistribution(0, len(parameter.choices) - 1)
+        return CategoricalDistribution(parameter.choices)
+    return IntDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+def _encode(parameter: Parameter, value: Value) -> Any:
+    if isinstance(parameter, Choice) and parameter.ordered:
+        return parameter.choices.index(value)
+    return value
+
+
+def _decode(parameter: Parameter, value: Any) -> Value:
+    decoded: Value = value
+    if isinstance(parameter, Choice) and parameter.ordered:
+        decoded = parameter.choices[value]
+    return decoded
+
+
+def make_sampler(name: SamplerName, *, seed: int, num_startup: int = 10) -> optuna.samplers.BaseSampler:
+    """Make one of Optuna's samplers; each is deterministic given its seed."""
+    if name == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if name == "quasi_random":
+        return optuna.samplers.QMCSampler(
+            qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False
+        )
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=num_startup, multivariate=True, constant_liar=True
+    )
+
+
+class Proposer:
+    """One study over some parameters of a space; the others stay as they are in the base that `ask` gets.
+
+    Args:
+        space: The whole space.
+        opens: Names of the parameters that the study proposes.
+        mode: Direction of the objective.
+        sampler: Who proposes.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        opens: Sequence[str],
+        *,
+        mode: Mode,
+        sampler: optuna.samplers.BaseSampler,
+    ) -> None:
+        self._space = space
+        self._open = tuple(space[name] for name in opens)
+        self._mode: Mode = mode
+        self._distributions = {p.name: _distribution(p) for p in self._open}
+        self._study = optuna.create_study(direction="minimize", sampler=sampler)
+        self._asked: list[tuple[optuna.Trial, dict[str, Value]]] = []
+
+    def enqueue(self, params: Params) -> None:
+        """Put a design of our own first in the queue."""
+        self._study.enqueue_trial({p.name: _encode(p, params[p.name]) for p in self._open})
+
+    def ask(self, count: int, *, base: Params) -> list[dict[str, Value]]:
+        """Ask for candidates: complete params, the open parameters laid over the base."""
+        candidates = []
+        for _ in range(count):
+            trial = self._study.ask(fixed_distributions=self._distributions)
+            opened = {p.name: _decode(p, trial.params[p.name]) for p in self._open}
+            params = self._space.complete(dict(base) | opened)
+            self._asked.append((trial, params))
+            candidates.append(params)
+        return candidates
+
+    def drop(self, params: Params) -> None:
+        """Withdraw an asked candidate that is not trained (it was tried before)."""
+        for index, (trial, asked) in enumerate(self._asked):
+            if asked == dict(params):
+                self._study.tell(trial, state=TrialState.FAIL)
+                del self._asked[index]
+                return
+
+    def tell(self, trials: Iterable[Trial], *, max_epochs: int) -> None:
+        """Tell how asked candidates ended; nothing stays RUNNING."""
+        for ended in trials:
+            for index, (trial, asked) in enumerate(self._asked):
+                if asked == dict(ended.params):
+                    self._tell_one(trial, ended, max_epochs)
+                    del self._asked[index]
+                    break
+
+    def _tell_one(self, trial: optuna.Trial, ended: Trial, max_epochs: int) -> None:
+        loss = loss_at(ended, max_epochs, self._mode)
+        if not math.isfinite(loss):
+            self._study.tell(trial, state=TrialState.FAIL)
+            return
+        for epoch, value in enumerate(ended.values, start=1):
+            step_loss = to_loss(value, self._mode)
+            if math.isfinite(step_loss):
+                trial.report(step_loss, epoch)
+        if ended.state == "completed":
+            self._study.tell(trial, loss)
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+
+    def add(self, trials: Iterable[Trial], *, max_epochs: int) -> None:
+        """Add trials of other stages that lie inside this study's space."""
+        for trial in trials:
+            loss = loss_at(trial, max_epochs, self._mode)
+            inside = all(p.contains(trial.params.get(p.name)) for p in self._open)
+            if not inside or not math.isfinite(loss):
+                continue
+            reported = {
+                epoch: to_loss(value, self._mode)
+                for epoch, value in enumerate(trial.values, start=1)
+                if value is not None and math.isfinite(value)
+            }
+            done = trial.state == "completed"
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.COMPLETE if done else TrialState.PRUNED,
+                    value=loss if done else None,
+                    params={p.name: _encode(p, trial.params[p.name]) for p in self._open},
+                    distributions=self._distributions,
+                    intermediate_values=reported,
+                )
+            )

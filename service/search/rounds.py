@@ -1,0 +1,153 @@
+"""Rounds and rungs: who goes on, decided at the same epoch for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from search_spaces import Value
+from service.errors import InvalidSpecError
+from service.spec import Mode
+
+Params = Mapping[str, Value]
+
+
+def rung_epochs(*, min_epochs: int, max_epochs: int, reduction_factor: int) -> tuple[int, ...]:
+    """List the epochs at which a round is compared.
+
+    The last rung is always `max_epochs`.
+
+    Args:
+        min_epochs: First rung, in epochs; at least 1.
+        max_epochs: Last rung, in epochs.
+        reduction_factor: One in this many goes on (eta in the paper); at least 2.
+
+    Returns:
+        Increasing epochs: (2, 30, 3) gives (2, 6, 18, 30).
+
+    Raises:
+        InvalidSpecError: A rule above does not hold.
+
+    Source:
+        Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification", Alg. 1.
+    """
+    if not 1 <= min_epochs <= max_epochs:
+        raise InvalidSpecError(
+            f"1 <= min_epochs <= max_epochs must hold, got {min_epochs=}, {max_epochs=}: "
+            "lower search.rungs.min_epochs or raise budget.max_epochs_per_trial",
+            field="search.rungs.min_epochs",
+        )
+    rungs, epoch = [], min_epochs
+    while epoch < max_epochs:
+        rungs.append(epoch)
+        epoch *= reduction_factor
+    return (*rungs, max_epochs)
+
+
+def num_kept(num_trials: int, reduction_factor: int) -> int:
+    """Say how many of a round's trials go on from a rung: one in `reduction_factor`, rounded up."""
+    return max(1, math.ceil(num_trials / reduction_factor))
+
+
+def round_cost(num_trials: int, rungs: Sequence[int], reduction_factor: int) -> int:
+    """Count the epochs of a round in which nobody stops on their own: the most that it can cost."""
+    cost, start = 0, 0
+    for rung in rungs:
+        cost += num_trials * (rung - start)
+        start, num_trials = rung, num_kept(num_trials, reduction_factor)
+    return cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The candidates that a stage asks for at once, and how they are compared.
+
+    Args:
+        number: Counts from 0 in the job.
+        stage: The stage's number.
+        candidates: Full params of each candidate.
+        rungs: Epochs of comparison, increasing.
+        reduction_factor: One in this many goes on.
+        rival: The incumbent's losses by epoch. From the second rung on, a candidate goes on only if it is at
+            least as good as the rival was at the same epoch. Empty: no rival.
+    """
+
+    number: int
+    stage: int
+    candidates: tuple[Params, ...]
+    rungs: tuple[int, ...]
+    reduction_factor: int
+    rival: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What the search sees of a trial.
+
+    `values[epoch - 1]` is the objective after each trained epoch, None where it was not finite.
+    """
+
+    number: int
+    stage: int
+    round: int
+    params: Params
+    state: str
+    values: tuple[float | None, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained."""
+        return len(self.values)
+
+
+def to_loss(value: float | None, mode: Mode) -> float:
+    """Turn an objective value into one where lower is better; not finite is the worst."""
+    if value is None or not math.isfinite(value):
+        return math.inf
+    return value if mode == "min" else -value
+
+
+def loss_at(trial: Trial, epoch: int, mode: Mode) -> float:
+    """Give the best loss up to an epoch: the best epoch's weights are the trial's.
+
+    A trial that patience ended earlier keeps its value. A diverged or failed one has none.
+    """
+    if trial.state in ("diverged", "failed"):
+        return math.inf
+    return min((to_loss(value, mode) for value in trial.values[:epoch]), default=math.inf)
+
+
+def losses_by_epoch(trial: Trial, mode: Mode, *, max_epochs: int) -> dict[int, float]:
+    """Give `loss_at` for every epoch up to the last one."""
+    losses, best = {}, math.inf
+    for epoch in range(1, max_epochs + 1):
+        if epoch <= len(trial.values):
+            best = min(best, to_loss(trial.values[epoch - 1], mode))
+        losses[epoch] = best
+    return losses
+
+
+def promote(round_: Round, trials: Sequence[Trial], rung: int, mode: Mode) -> set[int]:
+    """Choose the trials of a round that go on from a rung.
+
+    Args:
+        round_: The round.
+        trials: Those that reached the rung or were ended by patience before it; others may be among them.
+        rung: The epoch of comparison.
+        mode: Direction of the objective.
+
+    Returns:
+        Trial numbers: the best one in `reduction_factor` of those that started this leg, ties to the lower
+        number, less those that are worse than the rival at the same epoch.
+    """
+    ranked = sorted(
+        (loss_at(trial, rung, mode), trial.number)
+        for trial in trials
+        if trial.state in ("running", "completed")
+    )
+    kept = ranked[: num_kept(len(trials), round_.reduction_factor)]
+    if round_.rival and rung > round_.rungs[0]:
+        bar = round_.rival.get(rung, math.inf)
+        kept = [(loss, number) for loss, number in kept if loss <= bar]
+    return {number for loss, number in kept if math.isfinite(loss)}

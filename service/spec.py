@@ -1,0 +1,311 @@
+"""The spec: what a person submits, validated at the edge and immutable after it.
+
+`service.documents.load_spec(path)` reads YAML or JSON; `parse_spec(mapping)` there takes the same from Python.
+Every rule that needs only the document is checked here; rules that need the data or the family are checked
+when the plan is made (`service.catalog`, `service.search.plan`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from search_spaces import DEFAULT_ORDER
+
+Strategy = Literal["ladder", "joint", "random"]
+Mode = Literal["min", "max"]
+ExportFormat = Literal["checkpoint", "safetensors"]
+Primitive = bool | int | float | str | None
+
+_METRICS_UP = frozenset({"val_accuracy", "val_macro_f1", "val_auroc", "val_r2"})
+_METRICS_DOWN = frozenset({"val_loss", "val_rmse", "val_mae"})
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?\s*(?:(\d+(?:\.\d+)?)m)?\s*(?:(\d+(?:\.\d+)?)s)?")
+
+
+def known_mode(metric: str) -> Mode | None:
+    """Say which way a metric of the built-in families improves; None for any other name."""
+    if metric in _METRICS_UP:
+        return "max"
+    return "min" if metric in _METRICS_DOWN else None
+
+
+def parse_duration(value: object) -> float:
+    """Turn seconds (a number) or a text such as `90s`, `30m`, `1h30m` into seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a duration is a number of seconds or a text such as 90s, 30m, 1h30m")
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if not match or not any(match.groups()):
+            raise ValueError("a duration is a number of seconds or a text such as 90s, 30m, 1h30m")
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        value = hours * 3600 + minutes * 60 + seconds
+    return float(value)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModuleFamily(_Section):
+    """A person's own LightningModule, by import path; hyperparameters are its constructor's arguments."""
+
+    module: str = Field(description="import path, such as my_package.models:MyModule")
+
+    @field_validator("module")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        return _import_path(value)
+
+
+def _import_path(value: str) -> str:
+    head, _, tail = value.replace(":", ".").rpartition(".")
+    if not head or not all(part.isidentifier() for part in [*head.split("."), tail]):
+        raise ValueError("an import path is module and class, such as my_package.models:MyModule")
+    return f"{head}:{tail}"
+
+
+class _Splits(_Section):
+    validation_fraction: float = Field(0.15, gt=0, lt=0.9, description="share of all rows, stratified")
+    test_fraction: float = Field(
+        0.15, gt=0, lt=0.9, description="share of all rows; unused where a test file is given"
+    )
+    split_seed: int = Field(0, ge=0, description="the splits follow from this alone")
+
+    @model_validator(mode="after")
+    def _leave_rows_for_training(self) -> Self:
+        if self.validation_fraction + self.test_fraction >= 0.95:
+            raise ValueError(
+                "validation_fraction + test_fraction must stay below 0.95, got "
+                f"{self.validation_fraction} + {self.test_fraction}: lower one of them"
+            )
+        return self
+
+
+class NamedData(_Splits):
+    """A built-in set that needs no download."""
+
+    name: str = Field(description="digits, breast_cancer, wine or diabetes")
+
+
+class TableData(_Splits):
+    """A CSV or Parquet file with a target column."""
+
+    csv: str | None = None
+    parquet: str | None = None
+    target: str
+    test: str | None = Field(None, description="a file of the same format: it is the test split")
+    categorical: tuple[str, ...] = Field((), description="columns that are categories, whatever their type")
+    drop: tuple[str, ...] = Field((), description="columns that are not features")
+    task: Literal["classification", "regression"] | None = Field(
+        None, description="default: classification for text, booleans and few integers"
+    )
+
+    @model_validator(mode="after")
+    def _one_file(self) -> Self:
+        if (self.csv is None) == (self.parquet is None):
+            raise ValueError("exactly one of csv and parquet names the file: give one of them")
+        return self
+
+
+class IdxData(_Splits):
+    """A folder of images and labels in MNIST's own IDX format, gzipped or not."""
+
+    idx: str
+
+
+class TextData(_Splits):
+    """A file of lines `LABEL text`, the label up to its first colon; rare words become `<unk>`."""
+
+    text: str
+    test: str | None = None
+    encoding: str = "utf-8"
+    min_frequency: int = Field(2, ge=1, description="words seen less often in training are <unk>")
+    max_vocabulary: int = Field(20_000, ge=3)
+    max_length: int = Field(64, ge=1, description="words; longer texts are cut")
+
+
+class ModuleData(_Section):
+    """A person's own LightningDataModule, by import path."""
+
+    module: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("module")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        return _import_path(value)
+
+
+DataSection = NamedData | TableData | IdxData | TextData | ModuleData
+_DATA_KEYS: dict[str, type[_Section]] = {
+    "name": NamedData,
+    "csv": TableData,
+    "parquet": TableData,
+    "idx": IdxData,
+    "text": TextData,
+    "module": ModuleData,
+}
+
+
+def _pick_data(value: object) -> object:
+    """Choose the section by its key, so that an error speaks of one kind of data and not of all."""
+    if not isinstance(value, Mapping):
+        return value
+    keys = [key for key in _DATA_KEYS if key in value]
+    if not keys:
+        raise ValueError(
+            f"data is given by one of {', '.join(_DATA_KEYS)}, got {', '.join(map(str, value)) or 'nothing'}: "
+            "for a built-in set write data: {name: digits}"
+        )
+    return _DATA_KEYS[keys[0]].model_validate_json(json.dumps(value, default=str), strict=True)
+
+
+class Objective(_Section):
+    """The metric that decides. Without it: val_accuracy, or val_rmse for regression."""
+
+    metric: str = "auto"
+    mode: Mode | None = None
+
+    @model_validator(mode="after")
+    def _mode_fits(self) -> Self:
+        known = known_mode(self.metric)
+        if known and self.mode and self.mode != known:
+            raise ValueError(
+                f"{self.metric} is better when it is {'higher' if known == 'max' else 'lower'}, got mode "
+                f"{self.mode!r}: write mode: {known}, or leave mode out"
+            )
+        return self
+
+
+class Rungs(_Section):
+    """Epochs at which a round is compared: min_epochs, times reduction_factor, ..., the last epoch."""
+
+    min_epochs: int = Field(2, ge=1)
+    reduction_factor: int = Field(3, ge=2, description="one in this many goes on")
+
+
+class Search(_Section):
+    """How candidates are found."""
+
+    strategy: Strategy = "ladder"
+    order: tuple[str, ...] = DEFAULT_ORDER
+    space: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="overrides of the family's space, by parameter"
+    )
+    rungs: Rungs = Rungs()
+    candidates: int = Field(6, ge=2, description="trials that a round starts with")
+
+    @field_validator("order")
+    @classmethod
+    def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = sorted({name for name in value if value.count(name) > 1})
+        if repeated:
+            raise ValueError(f"each parameter stands once in the order, repeated: {', '.join(repeated)}")
+        return value
+
+
+class Budget(_Section):
+    """What a job may spend. Epochs count for all trials together."""
+
+    epochs: int = Field(300, ge=1)
+    max_epochs_per_trial: int = Field(20, ge=1)
+    wall_clock: Duration | None = Field(None, description="ends the job at the end of a leg")
+
+
+class EarlyStopping(_Section):
+    """Patience inside a trial: epochs without an improvement of more than min_delta."""
+
+    patience: int | None = Field(5, ge=1)
+    min_delta: float = Field(0.0, ge=0)
+
+
+class Resources(_Section):
+    """What one slot gets. torch's threads follow from cpu, never from the machine."""
+
+    cpu: int = Field(1, ge=1)
+    gpu: float = Field(0, ge=0)
+    cohort_size: int | Literal["auto"] = "auto"
+    precision: Literal["32", "bf16", "64"] = "32"
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_or_share(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"gpu is a share of one (0 to 1) or a whole number, got {value}")
+        return value
+
+    @field_validator("cohort_size")
+    @classmethod
+    def _positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"cohort_size is at least 1 or auto, got {value}")
+        return value
+
+
+class Tracking(_Section):
+    """Where the job shows in MLflow."""
+
+    experiment: str | None = Field(None, description="default: the job's name")
+
+
+class Export(_Section):
+    """What the bundle holds beside its description."""
+
+    formats: tuple[ExportFormat, ...] = ("checkpoint",)
+
+
+def _pick_family(value: object) -> object:
+    if isinstance(value, Mapping) and "module" in value:
+        return ModuleFamily.model_validate_json(json.dumps(value, default=str), strict=True)
+    if isinstance(value, ModuleFamily) or value in ("mlp", "cnn", "rnn"):
+        return value
+    raise ValueError(
+        f"a family is mlp, cnn, rnn, or {{module: my_package.models:MyModule}}, got {value!r}: choose one"
+    )
+
+
+class Spec(_Section):
+    """A tuning job as a person submits it."""
+
+    name: str = Field("job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    family: Annotated[Literal["mlp", "cnn", "rnn"] | ModuleFamily, BeforeValidator(_pick_family)]
+    data: Annotated[DataSection, BeforeValidator(_pick_data)]
+    model: dict[str, Primitive] = Field(
+        default_factory=dict, description="settings of the family that are fixed, not searched"
+    )
+    objective: Objective = Objective()
+    search: Search = Search()
+    budget: Budget = Budget()
+    early_stopping: EarlyStopping = EarlyStopping()
+    resources: Resources = Resources()
+    seed: int = Field(0, ge=0, lt=2**63)
+    tracking: Tracking = Tracking()
+    export: Export = Export()
+
+    @model_validator(mode="after")
+    def _budget_holds_a_round(self) -> Self:
+        per_trial, rungs = self.budget.max_epochs_per_trial, self.search.rungs
+        if rungs.min_epochs > per_trial:
+            raise ValueError(
+                f"search.rungs.min_epochs <= budget.max_epochs_per_trial must hold, got {rungs.min_epochs} > "
+                f"{per_trial}: lower the first or raise the second"
+            )
+        return self
+
+    @property
+    def family_name(self) -> str:
+        """`mlp`, `cnn`, `rnn`, or the import path of a person's own module."""
+        return self.family if isinstance(self.family, str) else self.family.module
+
+    def fingerprint(self) -> str:
+        """Hash everything that the job's result follows from (SHA-256, hex)."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()

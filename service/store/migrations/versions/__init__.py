@@ -1,0 +1,1 @@
+"""One file a revision; its name starts with the revision's number."""

@@ -1,0 +1,169 @@
+"""Rows as records, and rows found by their key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.errors import NotFoundError
+from service.store.records import (
+    ExportRecord,
+    JobRecord,
+    LegRecord,
+    RoundRecord,
+    StageRecord,
+    TestRead,
+    TimedMeasurement,
+    TrackingRun,
+    TrialRecord,
+)
+from service.store.states import JobState, StageState, TrialState
+from service.store.tables import (
+    ExportRow,
+    JobRow,
+    LegRow,
+    MeasurementRow,
+    RoundRow,
+    StageRow,
+    TestReadRow,
+    TrackingRunRow,
+    TrialRow,
+)
+
+USE_NEW = "the job was started by another version: start another job with --new"
+
+
+def get_job(session: Session, job_id: str) -> JobRow:
+    """Find a job's row."""
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NotFoundError(f"no job has the id {job_id!r}: `tuneladder jobs` lists them")
+    return row
+
+
+def get_stage(session: Session, job_id: str, number: int) -> StageRow:
+    """Find a stage's row."""
+    row = session.get(StageRow, (job_id, number))
+    if row is None:
+        raise NotFoundError(f"job {job_id} has no stage {number}: its plan names them")
+    return row
+
+
+def get_trial(session: Session, job_id: str, number: int) -> TrialRow:
+    """Find a trial's row."""
+    row = session.get(TrialRow, (job_id, number))
+    if row is None:
+        raise NotFoundError(f"job {job_id} has no trial {number}: its rounds name them")
+    return row
+
+
+def get_trials(session: Session, job_id: str, numbers: Sequence[int]) -> list[TrialRow]:
+    """Find the rows of several trials, in the order of the numbers."""
+    query = select(TrialRow).where(TrialRow.job_id == job_id, TrialRow.number.in_(numbers))
+    rows = {row.number: row for row in session.scalars(query)}
+    missing = [number for number in numbers if number not in rows]
+    if missing:
+        raise NotFoundError(f"job {job_id} has no trial {missing[0]}: its rounds name them")
+    return [rows[number] for number in numbers]
+
+
+def job_record(row: JobRow) -> JobRecord:
+    """Make the record of a job."""
+    return JobRecord(
+        id=row.id,
+        name=row.name,
+        state=JobState(row.state),
+        spec=row.spec,
+        spec_fingerprint=row.spec_fingerprint,
+        base_dir=row.base_dir,
+        seed=row.seed,
+        data_fingerprint=row.data_fingerprint,
+        plan=row.plan,
+        metric=row.metric,
+        mode=cast(Literal["min", "max"] | None, row.mode),
+        message=row.message,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        active_s=row.active_s,
+        best_trial=row.best_trial,
+        result=row.result,
+    )
+
+
+def stage_record(row: StageRow) -> StageRecord:
+    """Make the record of a stage."""
+    return StageRecord(
+        number=row.number,
+        name=row.name,
+        opens=tuple(row.opens),
+        why=row.why,
+        state=StageState(row.state),
+        outcome=row.outcome,
+    )
+
+
+def round_record(row: RoundRow) -> RoundRecord:
+    """Make the record of a round."""
+    return RoundRecord(number=row.number, stage=row.stage, rungs=tuple(row.rungs))
+
+
+def trial_record(row: TrialRow) -> TrialRecord:
+    """Make the record of a trial."""
+    return TrialRecord(
+        number=row.number,
+        stage=row.stage,
+        round=row.round,
+        params=row.params,
+        seed=row.seed,
+        state=TrialState(row.state),
+        epochs=row.epochs,
+        best_epoch=row.best_epoch,
+        best_value=row.best_value,
+        message=row.message,
+        num_legs=row.num_legs,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )
+
+
+def leg_record(row: LegRow) -> LegRecord:
+    """Make the record of a leg."""
+    return LegRecord(
+        key=row.key,
+        start_epoch=row.start_epoch,
+        end_epoch=row.end_epoch,
+        trials=tuple(member["number"] for member in row.members),
+        fingerprint=row.fingerprint,
+        attempt=row.attempt,
+        slot=row.slot,
+        device=row.device,
+        wall_s=row.wall_s,
+        recorded_at=row.recorded_at,
+    )
+
+
+def measurement_record(row: MeasurementRow) -> TimedMeasurement:
+    """Make the record of a measurement."""
+    return TimedMeasurement(epoch=row.epoch, metrics=row.metrics, measured_at=row.measured_at)
+
+
+def test_read_record(row: TestReadRow) -> TestRead:
+    """Make the record of the look at the test split."""
+    return TestRead(job_id=row.job_id, trial=row.trial, claimed_at=row.claimed_at, metrics=row.metrics)
+
+
+def tracking_run_record(row: TrackingRunRow) -> TrackingRun:
+    """Make the record of a run in the tracking server."""
+    return TrackingRun(
+        trial=row.trial, run_id=row.run_id, logged_epochs=row.logged_epochs, logged_state=row.logged_state
+    )
+
+
+def export_record(row: ExportRow) -> ExportRecord:
+    """Make the record of a bundle."""
+    return ExportRecord(trial=row.trial, path=Path(row.path), created_at=row.created_at)
