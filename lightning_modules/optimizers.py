@@ -86,7 +86,9 @@ def make_optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
     adamw 75 against 308 microseconds a step, adagrad 62 against 166), else the multi-tensor ones.
     """
     groups = parameter_groups(module.named_parameters(), recipe)
-    return OPTIMIZERS[recipe.optimizer].factory(groups, lr=recipe.lr, **_options(recipe), **_variant(module, recipe))
+    return OPTIMIZERS[recipe.optimizer].factory(
+        groups, lr=recipe.lr, **_options(recipe), **_variant(module, recipe)
+    )
 
 
 def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], recipe: Recipe) -> list[dict[str, Any]]:

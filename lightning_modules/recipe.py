@@ -33,7 +33,11 @@ class Recipe(Config):
         why="linear rise at the start of warmup_cosine and warmup_linear; at most half of the trial is used",
     )  # fmt: skip
     batch_size: int = integer(
-        64, low=1, high=65536, unit="rows", why="small batches are noisy and slow, large ones take few steps an epoch"
+        64,
+        low=1,
+        high=65536,
+        unit="rows",
+        why="small batches are noisy and slow, large ones take few steps an epoch",
     )
     clip_norm: float = number(
         0.0, low=0.0, high=1e6, why="largest norm of the whole gradient; 0 is off, recurrent nets start at 1"
@@ -51,7 +55,9 @@ class Recipe(Config):
         why="error at which the Huber loss turns from squared to absolute",
     )  # fmt: skip
     class_weights: str = choice(
-        "none", ("none", "balanced"), why="balanced weighs a class by the inverse of its share of the training split"
+        "none",
+        ("none", "balanced"),
+        why="balanced weighs a class by the inverse of its share of the training split",
     )
     decay_norm_and_bias: bool = flag(
         False, why="biases and norms hold few weights and no capacity: decay only shrinks them to no use"

@@ -141,9 +141,9 @@ class LCBench:
         x_cont = np.empty((len(settings), len(epochs), 1 + len(_INPUTS)), np.float32)
         x_cont[:, :, 0] = np.asarray(epochs, np.float32)
         x_cont[:, :, 1:] = settings[:, None, :]
-        x_cont = x_cont.reshape(-1, 1 + len(_INPUTS))
-        x_cat = np.full((len(x_cont), 1), self._codes[task], np.int32)
-        output: NDArray[Any] = self._session.run(None, {"x_cat": x_cat, "x_cont": x_cont})[0]
+        rows = x_cont.reshape(-1, 1 + len(_INPUTS))
+        x_cat = np.full((len(rows), 1), self._codes[task], np.int32)
+        output: NDArray[Any] = self._session.run(None, {"x_cat": x_cat, "x_cont": rows})[0]
         return output.reshape(len(settings), len(epochs), len(OUTPUTS))
 
     def curve(self, task: str, params: Params) -> Mapping[str, NDArray[Any]]:

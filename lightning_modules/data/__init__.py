@@ -1,8 +1,8 @@
 """Data sources, their splits and preprocessing, and the Lightning data module that trains on them.
 
-A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`); `ArrayDataModule` makes batches of what it
-gives; `preprocessor_from_dict` turns raw rows into inputs afterwards. pandas and scikit-learn are imported when a source
-reads.
+A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`); `ArrayDataModule` makes batches
+of what it gives; `preprocessor_from_dict` turns raw rows into inputs afterwards. pandas and scikit-learn are
+imported when a source reads.
 """
 
 from lightning_modules.data.base import DataInfo, DataSource, Kind, Split, TaskType, TrainingData

@@ -114,7 +114,8 @@ def numeric_values(column: pd.Series[Any]) -> Array:
 def category_texts(column: pd.Series[Any]) -> list[str | None]:
     """Give each value's text, None where it is missing.
 
-    One value has one text whatever the file's format made of it: 3, 3.0 and "3" are "3", True and "true" are "True".
+    One value has one text whatever the file's format made of it: 3, 3.0 and "3" are "3", True and "true" are
+    "True".
     """
     missing = column.isna().to_numpy()
     return [

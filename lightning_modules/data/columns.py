@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NumericColumn:
-    """A column of numbers: mean and standard deviation in training, and whether values were missing there."""
+    """A column of numbers: mean and standard deviation in training (0: constant), and whether any were missing."""
 
     name: str
     mean: float
@@ -37,14 +37,24 @@ class NumericColumn:
         present = values[~np.isnan(values)]
         if not len(present):
             raise _no_value(name)
-        mean, std = float(present.mean()), float(present.std())
+        with np.errstate(over="ignore"):
+            mean, std = float(present.mean()), float(present.std())
+        if not np.isfinite(std):
+            raise DataError(
+                f"a column's variance must be finite, the largest of {name!r} is {np.abs(present).max():g}: "
+                "give it in a larger unit, or list it under drop",
+                field="drop",
+            )
         # Rounding leaves a constant column a spread of a few units in the last place: it is none.
-        constant = std <= 1e-12 * abs(mean) or std == 0.0
-        return cls(name=name, mean=mean, std=1.0 if constant else std, has_missing=len(present) < len(values))
+        if std <= 1e-12 * abs(mean):
+            std = 0.0
+        return cls(name=name, mean=mean, std=std, has_missing=len(present) < len(values))
 
     def standardize(self, values: Array) -> Array:
-        """Give (values - mean) / std, and 0, the training mean, where a value is missing."""
-        return np.nan_to_num((values - self.mean) / self.std, nan=0.0, posinf=None, neginf=None)
+        """Give (values - mean) / std, and 0, the training mean, where a value is missing or all are the same."""
+        if self.std == 0.0:
+            return np.zeros(len(values))
+        return np.nan_to_num((values - self.mean) / self.std, nan=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,25 +133,22 @@ class TabularPreprocessor(Preprocessor):
     def _as_frame(self, raw: Any) -> pd.DataFrame:
         import pandas as pd
 
-        if not isinstance(raw, pd.DataFrame):
-            rows = list(raw)
-            if all(isinstance(row, Mapping) for row in rows):
-                columns = None if rows else list(self.columns)
-                raw = pd.DataFrame(rows, columns=columns, index=range(1, len(rows) + 1), dtype=object)
-            else:
-                raw = self._frame_in_column_order(rows)
-        absent = [name for name in self.columns if name not in raw.columns]
+        frame = raw if isinstance(raw, pd.DataFrame) else self._frame_of_rows(list(raw))
+        absent = [name for name in self.columns if name not in frame.columns]
         if absent:
             raise DataError(
                 f"rows must have the columns {', '.join(self.columns)}; absent: {', '.join(absent)}: "
                 "give them, with None for a missing value",
                 field="columns",
             )
-        return raw
+        return frame
 
-    def _frame_in_column_order(self, rows: list[Any]) -> pd.DataFrame:
+    def _frame_of_rows(self, rows: list[Any]) -> pd.DataFrame:
         import pandas as pd
 
+        index = range(1, len(rows) + 1)  # errors count rows from 1
+        if rows and all(isinstance(row, Mapping) for row in rows):
+            return pd.DataFrame(rows, index=index, dtype=object)
         for number, row in enumerate(rows, start=1):
             length = np.shape(row)[0] if np.ndim(row) == 1 else None
             if length != len(self.columns):
@@ -152,7 +159,7 @@ class TabularPreprocessor(Preprocessor):
                     field="columns",
                 )
         values = [list(row) for row in rows]
-        return pd.DataFrame(values, columns=list(self.columns), index=range(1, len(rows) + 1), dtype=object)
+        return pd.DataFrame(values, columns=list(self.columns), index=index, dtype=object)
 
     def sizes(self) -> dict[str, Any]:
         """Give `num_features` and `cardinalities`."""
@@ -193,7 +200,7 @@ def _no_value(name: str) -> DataError:
 
 
 def _as_matrix(columns: list[Array], num_rows: int, dtype: type) -> Array:
-    matrix = np.empty((num_rows, len(columns)), dtype=dtype)
+    matrix: Array = np.empty((num_rows, len(columns)), dtype=dtype)
     for position, column in enumerate(columns):
         matrix[:, position] = column
     return matrix

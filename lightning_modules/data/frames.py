@@ -24,13 +24,13 @@ def read_frame(
 
     Args:
         path: The file.
-        table_format: `csv` (UTF-8, commas, one header line; empty cells and NA, NaN, null and the like are missing)
-            or `parquet`.
+        table_format: `parquet`, or `csv`: UTF-8, commas, one header line; empty cells, NA, NaN, null and the like
+            are missing.
         text_columns: Columns of a CSV file that stay text, whatever they look like: `007` stays `007`.
         field: The data source's field that an error names.
 
     Raises:
-        DataError: The file is absent, empty or broken, has no rows, or has columns without a name or with the same.
+        DataError: The file is absent, empty or broken, has no rows, or has columns with no name or the same one.
     """
     check_file(path, field=field)
     frame = _read_csv(path, text_columns, field) if table_format == "csv" else _read_parquet(path, field)

@@ -1,9 +1,9 @@
 """Folders of images and labels in MNIST's own format.
 
 Source:
-    LeCun, Cortes, Burges, "The MNIST database of handwritten digits", section "FILE FORMATS": two zero bytes, a byte
-    for the type (0x08 is unsigned bytes), a byte for the number of axes, each axis as a big-endian 32-bit number,
-    then the values.
+    LeCun, Cortes, Burges, "The MNIST database of handwritten digits", section "FILE FORMATS": two zero bytes, a
+    byte for the type (0x08 is unsigned bytes), a byte for the number of axes, each axis as a big-endian 32-bit
+    number, then the values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, ClassVar, cast
 
 import numpy as np
 
@@ -33,8 +33,8 @@ _FILE = re.compile(r"(?P<prefix>.*?)(?P<what>images[-.]idx3|labels[-.]idx1)-ubyt
 class IdxSource(SplitSource):
     """A folder with `*images-idx3-ubyte` and `*labels-idx1-ubyte`, each gzipped (`.gz`) or not.
 
-    With a pair that begins with `train` and one that begins with `t10k` (or `test`), the latter is the test split. A
-    single pair is split three ways. Where a file lies there both gzipped and not, the one that is not is read.
+    With a `train` pair and a `t10k` (or `test`) pair, the latter is the test split. A single pair is split three
+    ways. Where a file lies there both gzipped and not, the one that is not is read.
 
     Attributes:
         folder: The folder.
@@ -42,7 +42,8 @@ class IdxSource(SplitSource):
 
     folder: Path
 
-    label_field = "folder"
+    label_field: ClassVar[str | None] = "folder"
+    test_field: ClassVar[str | None] = "folder"
 
     def _read(self) -> Contents:
         pairs = _find_pairs(Path(self.folder))
@@ -80,9 +81,9 @@ def read_idx(path: Path, *, num_axes: int) -> Array:
         DataError: The file is absent, corrupted, of another type, or shorter or longer than its header says.
     """
     check_file(path, field="folder")
-    opened = cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb"))
+    is_gzip = path.suffix == ".gz"
     try:
-        with opened as file:
+        with cast(IO[bytes], gzip.open(path, "rb") if is_gzip else path.open("rb")) as file:
             shape = _read_shape(file, path, num_axes)
             expected = math.prod(shape)
             values = file.read(expected)

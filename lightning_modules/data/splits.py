@@ -108,7 +108,7 @@ def _check_every_split_gets_one(strata: dict[str, IndexArray], num_splits: int, 
 def _apportion(counts: IndexArray, fraction: float, *, num_rows: int, upper: IndexArray) -> IndexArray:
     """Share a split's rows among the classes by largest remainder, each at least 1 and at most `upper`."""
     quotas = counts * fraction
-    takes = np.clip(np.floor(quotas).astype(np.int64), 1, upper)
+    takes: IndexArray = np.clip(np.floor(quotas).astype(np.int64), 1, upper)
     total = int(np.clip(np.floor(num_rows * fraction + 0.5), len(counts), upper.sum()))
     while (missing := total - int(takes.sum())) != 0:
         step = 1 if missing > 0 else -1

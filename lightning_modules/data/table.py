@@ -175,7 +175,7 @@ def _read_values(column: pd.Series[Any], field: str) -> Array:
     if wrong.any():
         position = int(np.argmax(wrong))
         raise DataError(
-            f"a regression target is a finite number, got {column.iloc[position]!r} in row "
+            f"a regression target is a finite number, got {column.tolist()[position]!r} in row "
             f"{column.index[position]} of {column.name!r}: fix the {int(wrong.sum())} rows that are none, or set "
             "task: classification",
             field=field,
@@ -184,12 +184,12 @@ def _read_values(column: pd.Series[Any], field: str) -> Array:
 
 
 def _check_few_classes(labels: Array, *, num_splits: int) -> None:
-    """Refuse a target that is no class: more than one in `num_splits` rows differ, so some class is in no split."""
+    """Refuse a target that is no class: with so many distinct values some class cannot be in each split."""
     num_classes = len(set(labels.tolist()))
     if num_classes > _FEW_INTEGERS and num_classes * num_splits > len(labels):
         raise DataError(
-            f"a class must stand in each of the {num_splits} splits, {len(labels)} rows have {num_classes} distinct "
-            f"targets, such as {labels[0]!r} and {labels[1]!r}: set task: regression if they are numbers, or choose "
-            "another target",
+            f"a class must stand in each of the {num_splits} splits, {len(labels)} rows have {num_classes} "
+            f"distinct targets, such as {labels[0]!r} and {labels[1]!r}: set task: regression if they are "
+            "numbers, or choose another target",
             field="target",
         )

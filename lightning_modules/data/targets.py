@@ -28,8 +28,13 @@ class ClassCoder:
     names: tuple[str, ...]
 
     @classmethod
-    def fit(cls, labels: Sequence[str], *, names: Sequence[str] | None = None) -> Self:
+    def fit(cls, labels: Sequence[str], *, names: Sequence[str] | None = None, field: str | None = None) -> Self:
         """Take the classes of the given rows, or the given names where their order is fixed.
+
+        Args:
+            labels: Of all rows outside a test file; the split leaves some of each class for training.
+            names: The classes in their order.
+            field: The data source's field that an error names.
 
         Raises:
             DataError: Fewer than two classes.
@@ -38,12 +43,12 @@ class ClassCoder:
         if len(set(labels)) < 2:
             raise DataError(
                 f"classification needs at least 2 classes, got {', '.join(map(repr, names)) or 'none'}: "
-                "check the target, or add examples of another class",
-                field="target",
+                "check the labels, or add examples of another class",
+                field=field,
             )
         return cls(names=names)
 
-    def encode(self, labels: Sequence[str], *, split: str = "test") -> Array:
+    def encode(self, labels: Sequence[str], *, field: str | None = None) -> Array:
         """Give class indices, (N,) int64.
 
         Raises:
@@ -54,10 +59,10 @@ class ClassCoder:
         if unseen:
             shown = ", ".join(map(repr, order_classes(unseen)[:5]))
             raise DataError(
-                f"the {split} split must hold classes of the training split only, got {len(unseen)} rows of "
+                f"the test split must hold classes of the training split only, got {len(unseen)} rows of "
                 f"{shown}; training has {', '.join(map(repr, self.names[:10]))}"
                 f"{', ...' if len(self.names) > 10 else ''}: remove the rows, or add such rows to training",
-                field="target",
+                field=field,
             )
         return np.asarray([code_of[label] for label in labels], dtype=np.int64)
 
@@ -74,9 +79,16 @@ class ValueScaler:
         """Measure training values, (N,) float64.
 
         Raises:
-            DataError: All values are equal, so there is nothing to learn.
+            DataError: All values are equal, so there is nothing to learn, or their spread is beyond float64.
         """
-        mean, std = float(values.mean()), float(values.std())
+        with np.errstate(over="ignore"):
+            mean, std = float(values.mean()), float(values.std())
+        if not math.isfinite(std):
+            raise DataError(
+                f"a regression target's variance must be finite, the largest is {np.abs(values).max():g}: "
+                "give it in a larger unit",
+                field="target",
+            )
         # A spread below float32's resolution of the values (1.2e-7) cannot be told from none.
         if not std > 1e-7 * max(abs(mean), math.ulp(0.0)):
             raise DataError(

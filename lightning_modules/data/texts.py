@@ -21,7 +21,7 @@ _LINE = re.compile(r"(?P<label>[^\s:]+)(?::\S*)?(?:\s+(?P<text>.*))?")
 
 @dataclass(frozen=True, kw_only=True)
 class TextSource(SplitSource):
-    """A file of lines `LABEL text` or `COARSE:fine text`, of which the coarse label counts; empty lines are skipped.
+    """A file of lines `LABEL text`, or `COARSE:fine text` of which COARSE counts; empty lines are skipped.
 
     Attributes:
         path: The file.

@@ -66,6 +66,7 @@ class _Seat:
     losses_before_leg: int = 0  # workers in a row that ended before they asked for a leg
     handle: Any = None  # the worker's actor
     held: Assignment | None = None
+    waiting: bool = False  # for a leg; such a worker ends by itself when told so
 
 
 class Desk:
@@ -104,10 +105,14 @@ class Desk:
         if outcome is not None and held is not None and held.parcel.run == self._run.number:
             self._run.outcomes.append(outcome)
             await self._announce()
+        seat.waiting = True
         async with self._changed:
             await self._changed.wait_for(lambda: self._run.queue or self._ended or seat.life != life)
         # No await from here on: the leg is still in the queue.
-        if self._ended or seat.life != life:
+        if seat.life != life:
+            return None
+        seat.waiting = False
+        if self._ended:
             return None
         parcel = self._run.queue.popleft()
         self._run.attempts[parcel.key] += 1
@@ -143,6 +148,7 @@ class Desk:
         seat = self._seats[slot]
         held, seat.held, seat.handle = seat.held, None, None
         seat.life += 1
+        seat.waiting = False
         if held is None:
             seat.losses_before_leg += 1
         elif held.parcel.run != self._run.number:
@@ -158,11 +164,12 @@ class Desk:
         """Let idle workers end, and answer whoever waits for outcomes with the reason.
 
         Returns:
-            Handles of the workers that are in a leg: only ending their process ends them.
+            Handles of the workers that load or train: only ending their process ends them soon.
         """
+        busy = [seat.handle for seat in self._seats if seat.handle is not None and not seat.waiting]
         self._ended = self._ended or reason
         await self._announce()
-        return [seat.handle for seat in self._seats if seat.held is not None]
+        return busy
 
     async def _announce(self) -> None:
         async with self._changed:

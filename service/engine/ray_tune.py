@@ -120,14 +120,23 @@ class RayTuneEngine(Engine):
     def _results(self, number: int, open_legs: dict[str, Leg]) -> Iterator[LegResult]:
         try:
             while open_legs:
-                # A future's result() wakes for Ctrl-C at once, ray.get() within a second.
-                for outcome in self._desk.collect.remote(number).future().result():
+                for outcome in self._collect(number):
                     if outcome.kind == "ended":
                         raise RuntimeError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
                     yield self._judge(outcome, open_legs.pop(outcome.key))
         finally:
             if open_legs and not self._closed:
                 self._desk.drop.remote(number)
+
+    def _collect(self, number: int) -> list[Outcome]:
+        if self._closed:
+            return [Outcome("ended", body="the engine was closed")]
+        try:
+            # A future's result() wakes for Ctrl-C at once, ray.get() within a second.
+            outcomes: list[Outcome] = self._desk.collect.remote(number).future().result()
+        except ray.exceptions.RayError as error:
+            return [Outcome("ended", body=f"the connection to the engine's desk is lost: {error}")]
+        return outcomes
 
     def _judge(self, outcome: Outcome, leg: Leg) -> LegResult:
         if outcome.kind == "raised":
@@ -150,18 +159,19 @@ class RayTuneEngine(Engine):
             return
         self._closed = True
         self._stopping.set()
-        with contextlib.suppress(ray.exceptions.RayError):
-            for handle in ray.get(self._desk.end.remote("the engine was closed")):
-                ray.kill(handle)
-        self._tuning.join(CLOSE_PATIENCE_S)
-        ray.kill(self._desk)
+        if ray.is_initialized():  # else the cluster was closed first, and everything ended with it
+            with contextlib.suppress(ray.exceptions.RayError):
+                for handle in ray.get(self._desk.end.remote("the engine was closed")):
+                    ray.kill(handle)
+            self._tuning.join(CLOSE_PATIENCE_S)
+            ray.kill(self._desk)
         if self._own_cluster is not None:
             self._own_cluster.close()
 
     def _tune(self) -> None:
         from ray import tune
 
-        from service.engine.trials import Ending, LossReporter, slot_trainable
+        from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
 
         try:
             trainable = slot_trainable(self._desk, name=f"{self._name}-{uuid.uuid4().hex[:8]}")
@@ -173,7 +183,7 @@ class RayTuneEngine(Engine):
                     storage_path=str(self._storage),
                     failure_config=tune.FailureConfig(max_failures=-1),
                     stop=Ending(self._stopping),
-                    callbacks=[LossReporter(self._desk)],
+                    callbacks=[LossReporter(self._desk), Silence()],
                     verbose=0,
                 ),
             )

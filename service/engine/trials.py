@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from service.engine.slot import serve
 
@@ -61,3 +62,18 @@ class LossReporter(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Report the loss of a slot that Tune gives up."""
         ray.get(self._desk.report_loss.remote(trial.config["slot"]))
+
+
+class Silence(TrialProgressCallback):
+    """Says nothing. Tune adds a callback of this type that prints, unless it is given one."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Say nothing of a report."""
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say nothing of a lost slot: the engine does."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say nothing of a slot that ends."""

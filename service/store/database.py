@@ -143,11 +143,12 @@ def _set_connection(connection: sqlite3.Connection, record: ConnectionPoolEntry)
         mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
         if mode != "wal":
             connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:  # itself, not a subclass: the file is not a database
+        file = connection.execute("PRAGMA database_list").fetchone()[2]
         raise InvalidSpecError(
-            f"a store is a SQLite file, got another file ({error}): choose another path"
+            f"a store is a SQLite file, got {file}, which is another kind of file: choose another path"
         ) from None
     connection.execute("PRAGMA foreign_keys = ON")
     # A power cut loses nothing either: what was logged elsewhere, or read once, must still be on record. Half a

@@ -198,8 +198,8 @@ class Plans(Database):
                     continue
                 if row.state != TrialState.RUNNING:
                     raise ConflictError(
-                        f"only a running trial is stopped at a rung, got trial {row.number} of job {job_id}, which "
-                        f"is {row.state}: {USE_NEW}"
+                        f"only a running trial is stopped at a rung, got trial {row.number} of job {job_id}, "
+                        f"which is {row.state}: {USE_NEW}"
                     )
                 row.state, row.ended_at = TrialState.STOPPED, now
 

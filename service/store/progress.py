@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 
 from service.store.database import Database
 from service.store.records import TrackingRun, TrialChange
 from service.store.rows import measurement_record, tracking_run_record, trial_record
 from service.store.tables import MeasurementRow, TrackingRunRow, TrialRow
+
+_SAME_TRIAL = and_(TrackingRunRow.job_id == TrialRow.job_id, TrackingRunRow.trial == TrialRow.number)
+_IS_BEHIND = or_(
+    TrackingRunRow.logged_state.is_(None),  # no run, or a run with nothing in it
+    TrackingRunRow.logged_state != TrialRow.state,
+    TrackingRunRow.logged_epochs < TrialRow.epochs,
+)
 
 
 class TrackingProgress(Database):
@@ -21,25 +28,18 @@ class TrackingProgress(Database):
         with self._reading() as session:
             return tuple(tracking_run_record(row) for row in session.scalars(query))
 
-    def untracked(self, job_id: str, *, limit: int = 50) -> tuple[TrialChange, ...]:
+    def untracked(self, job_id: str, *, after: int = -1, limit: int = 50) -> tuple[TrialChange, ...]:
         """List trials with something that is not logged: epochs, or a state. Lower numbers come first.
 
         Args:
             job_id: The job.
+            after: The last number of the page before.
             limit: At most this many trials.
         """
-        logged = and_(TrackingRunRow.job_id == TrialRow.job_id, TrackingRunRow.trial == TrialRow.number)
         query = (
             select(TrialRow, TrackingRunRow)
-            .outerjoin(TrackingRunRow, logged)
-            .where(
-                TrialRow.job_id == job_id,
-                or_(
-                    TrackingRunRow.logged_state.is_(None),  # no run, or a run and nothing in it
-                    TrackingRunRow.logged_state != TrialRow.state,
-                    TrackingRunRow.logged_epochs < TrialRow.epochs,
-                ),
-            )
+            .outerjoin(TrackingRunRow, _SAME_TRIAL)
+            .where(TrialRow.job_id == job_id, TrialRow.number > after, _IS_BEHIND)
             .order_by(TrialRow.number)
             .limit(limit)
         )
@@ -62,6 +62,17 @@ class TrackingProgress(Database):
                     )
                 )
             return tuple(changes)
+
+    def num_untracked(self, job_id: str) -> int:
+        """Count the trials with something that is not logged."""
+        query = (
+            select(func.count())
+            .select_from(TrialRow)
+            .outerjoin(TrackingRunRow, _SAME_TRIAL)
+            .where(TrialRow.job_id == job_id, _IS_BEHIND)
+        )
+        with self._reading() as session:
+            return session.scalars(query).one()
 
     def record_tracked(self, job_id: str, runs: Iterable[TrackingRun]) -> None:
         """Put on record what was logged, in one transaction."""

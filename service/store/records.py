@@ -140,7 +140,7 @@ class TrackingRun:
 
     trial: int | None
     run_id: str
-    logged_epochs: int = 0  # of the job itself: ended trials that are part of its curve
+    logged_epochs: int = 0  # of the job itself: points of its curve
     logged_state: str | None = None  # None: the run exists, and nothing of it is logged for sure
 
 

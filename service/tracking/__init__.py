@@ -1,0 +1,14 @@
+"""Tracking: what is in the store, shown in MLflow. The only door to MLflow."""
+
+from service.tracking.follower import MlflowFollower, TrackingReport
+from service.tracking.server import local_artifacts, local_tracking_uri
+from service.tracking.ui import UI_ENVIRONMENT, ui_command
+
+__all__ = [
+    "UI_ENVIRONMENT",
+    "MlflowFollower",
+    "TrackingReport",
+    "local_artifacts",
+    "local_tracking_uri",
+    "ui_command",
+]

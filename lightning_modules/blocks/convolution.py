@@ -1,0 +1,255 @@
+"""Convolutions with norm and activation, in one or two dimensions.
+
+Every module takes an optional mask for series, (B, 1, T) with 1 on valid steps: what lies behind the end of a row
+is set to zero before each convolution, so that padding looks exactly like the convolution's own zero padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_modules.blocks.activations import make_activation
+from lightning_modules.blocks.dropout import make_dropout
+from lightning_modules.blocks.normalization import make_norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvStyle:
+    """What all blocks of one network share.
+
+    `spatial` is 1 for series and 2 for images.
+    """
+
+    spatial: int
+    kernel_size: int
+    activation: str
+    norm: str
+    norm_position: str  # before or after the activation
+    dropout2d: float
+    dilation: int = 1
+
+
+def output_size(size: int, *, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Compute a convolution's output size along one axis: floor((H + 2P - D (K - 1) - 1) / S) + 1.
+
+    Source:
+        Dumoulin & Visin 2016, arXiv:1603.07285, relationship 15.
+    """
+    return (size + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1
+
+
+class Conv(nn.Module):
+    """A convolution that keeps the size (at stride 1), or a causal one that never looks ahead.
+
+    Shapes:
+        x: (B, C_in, T) or (B, C_in, H, W), mask: (B, 1, T) -> (B, C_out, ceil(T / stride)) and so on
+
+    Args:
+        channels_in: C_in.
+        channels_out: C_out.
+        spatial: 1 or 2.
+        kernel_size: Odd.
+        stride: Step of the output.
+        dilation: Distance of the kernel's points.
+        groups: Groups of channels that do not meet.
+        bias: Whether to add one; a norm that follows makes it useless.
+        causal: Pad on the left only (series).
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        spatial: int,
+        kernel_size: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        reach = dilation * (kernel_size - 1)
+        self.left_padding = reach if causal else 0
+        kind = nn.Conv2d if spatial == 2 else nn.Conv1d
+        self.conv = kind(
+            channels_in,
+            channels_out,
+            kernel_size,
+            stride=stride,
+            padding=0 if causal else reach // 2,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is not None:
+            x = x * mask
+        if self.left_padding:
+            x = F.pad(x, (self.left_padding, 0))
+        convolved: Tensor = self.conv(x)
+        return convolved
+
+
+class ConvUnit(nn.Module):
+    """Convolution, norm, activation; or the norm behind the activation; or no activation.
+
+    Shapes:
+        As `Conv`.
+
+    Source:
+        Ioffe & Szegedy 2015, arXiv:1502.03167, sec. 3.2.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        style: ConvStyle,
+        *,
+        kernel_size: int | None = None,
+        stride: int = 1,
+        groups: int = 1,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        kernel = style.kernel_size if kernel_size is None else kernel_size
+        self.conv = Conv(
+            channels_in,
+            channels_out,
+            spatial=style.spatial,
+            kernel_size=kernel,
+            stride=stride,
+            dilation=style.dilation if kernel > 1 and stride == 1 else 1,
+            groups=groups,
+            bias=style.norm == "none" or style.norm_position == "after",
+        )
+        self.norm = make_norm(style.norm, channels_out, spatial=style.spatial)
+        self.activation = make_activation(style.activation) if activate else nn.Identity()
+        self.norm_first = style.norm_position == "before"
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.conv(x, mask)
+        out: Tensor = self.activation(self.norm(x)) if self.norm_first else self.norm(self.activation(x))
+        return out
+
+
+class SqueezeExcite(nn.Module):
+    """Weigh each channel by a gate computed from all channels' means.
+
+    Shapes:
+        x: (B, C, T) or (B, C, H, W) -> the same
+
+    Args:
+        channels: C.
+        hidden: Channels between the two maps.
+        spatial: 1 or 2.
+        activation: Between the two maps.
+
+    Source:
+        Hu et al. 2018, arXiv:1709.01507, eq. 2 to 4.
+    """
+
+    def __init__(self, channels: int, *, hidden: int, spatial: int, activation: str) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, hidden)
+        self.activation = make_activation(activation)
+        self.excite = nn.Linear(hidden, channels)
+        self.spatial = spatial
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        mean_BC = masked_mean(x, mask)
+        gate_BC = torch.sigmoid(self.excite(self.activation(self.squeeze(mean_BC))))
+        return x * gate_BC.reshape(*gate_BC.shape, *([1] * self.spatial))
+
+
+def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Average over the positions, or over the valid steps of each row.
+
+    Shapes:
+        x: (B, C, ...), mask: (B, 1, T) -> (B, C)
+    """
+    if mask is None:
+        return x.flatten(2).mean(dim=2)
+    return (x * mask).sum(dim=2) / mask.sum(dim=2)
+
+
+def masked_max(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Take the largest value over the positions, or over the valid steps of each row.
+
+    Shapes:
+        x: (B, C, ...), mask: (B, 1, T) -> (B, C)
+    """
+    if mask is not None:
+        x = x.masked_fill(mask == 0, -torch.inf)
+    return x.flatten(2).amax(dim=2)
+
+
+class Downsample(nn.Module):
+    """Halve the size: max or average pooling, or a convolution of stride 2.
+
+    Images lose an odd last row or column in pooling, as torch's default has it; series keep their last step, so that
+    a row of length L has length ceil(L / 2) whatever the padding behind it.
+
+    Shapes:
+        x: (B, C, T), mask (B, 1, T) -> (B, C, ceil(T / 2)), (B, 1, ceil(T / 2))
+        x: (B, C, H, W) -> (B, C, H // 2, W // 2); stride: rounded up
+    """
+
+    def __init__(self, channels: int, style: ConvStyle, *, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.spatial = style.spatial
+        self.unit = ConvUnit(channels, channels, style, kernel_size=3, stride=2) if pooling == "stride" else None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        halved = None if mask is None else mask[:, :, ::2]
+        if self.unit is not None:
+            return self.unit(x, mask), halved
+        if self.spatial == 2:
+            return (F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)), None
+        if self.pooling == "max":
+            if mask is None or halved is None:
+                return F.max_pool1d(x, 2, ceil_mode=True), None
+            x = F.max_pool1d(x.masked_fill(mask == 0, torch.finfo(x.dtype).min), 2, ceil_mode=True)
+            return x * halved, halved  # windows behind the end hold the fill value: back to 0
+        if mask is None:
+            return F.avg_pool1d(x, 2, ceil_mode=True), None
+        share = F.avg_pool1d(mask, 2, ceil_mode=True).clamp_min(0.5)  # 1 or 1/2 valid; 0 stays masked out
+        return F.avg_pool1d(x * mask, 2, ceil_mode=True) / share, halved
+
+
+class GridPool(nn.Module):
+    """Pool an image to a grid of at most `side` x `side` cells, or a series to one value; then lay it flat.
+
+    Images smaller than the grid keep their size. The cells follow from the image's size, with plain pooling of one
+    kernel: torch's adaptive pooling has no deterministic gradient on CUDA.
+
+    Shapes:
+        x: (B, C, H, W) -> (B, C * min(side, H) * min(side, W)); (B, C, T) with mask -> (B, C)
+    """
+
+    def __init__(self, *, pooling: str, side: int) -> None:
+        super().__init__()
+        self.pooling, self.side = pooling, side
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if x.ndim == 3 or self.side == 1:
+            return masked_max(x, mask) if self.pooling == "max" else masked_mean(x, mask)
+        strides = [max(size // self.side, 1) for size in x.shape[2:]]
+        kernels = [
+            size - (min(self.side, size) - 1) * stride for size, stride in zip(x.shape[2:], strides, strict=True)
+        ]
+        pool = F.max_pool2d if self.pooling == "max" else F.avg_pool2d
+        return pool(x, kernels, strides).flatten(1)
+
+
+def map_dropout(style: ConvStyle) -> nn.Module:
+    """Make the dropout of whole channels."""
+    return make_dropout("dropout2d" if style.spatial == 2 else "dropout1d", style.dropout2d)
