@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from typing import Any
 
 import torch
@@ -61,11 +62,12 @@ def read_checkpoint(checkpoint: bytes) -> dict[str, Any]:
     try:
         content = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
         raise ValueError(
-            "a checkpoint holds tensors and primitives alone and is read with weights_only=True, got "
-            f"{len(checkpoint)} bytes that cannot be: {str(error).splitlines()[0]} Keep other objects out of "
+            "a checkpoint holds tensors and primitives alone, as it is read with weights_only=True, got "
+            f"{found[1] if found else f'{len(checkpoint)} bytes that are none'}: keep other objects out of "
             "on_save_checkpoint and state_dict"
-        ) from None
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"a checkpoint is a dictionary, got {type(content).__name__}: give one that train() made")
     return content

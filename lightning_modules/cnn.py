@@ -84,8 +84,8 @@ class CNNConfig(NetworkConfig):
         super().__post_init__()
         if self.block == "inception" and self.width < _INCEPTION_WIDTH:
             raise ConfigError(
-                f"width >= {_INCEPTION_WIDTH} must hold with block inception, got {self.width}: raise it, for a norm "
-                "over a branch of fewer than 4 channels leaves nothing to learn from",
+                f"width >= {_INCEPTION_WIDTH} must hold with block inception, got {self.width}: raise it, for a "
+                "norm over a branch of fewer than 4 channels leaves nothing to learn from",
                 field="width",
             )
         if self.block in ("plain", "inception", "dense"):  # shortcuts carry the gradient past the activations
@@ -112,6 +112,7 @@ class Stage(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Run the blocks, then halve."""
         for block in self.blocks:
             x = block(x, mask)
         if self.downsample is None:
@@ -160,6 +161,7 @@ class CNN(nn.Module):
         self.output = nn.Linear(config.head_width or channels * cells, num_outputs)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Map the inputs to logits (B, num_outputs)."""
         mask: Tensor | None = None
         if self.kind == "image":
             x = inputs["image"]

@@ -57,6 +57,7 @@ class FocalLoss(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compare logits (B, K) with classes (B,)."""
         num_classes = logits.shape[1]
         log_p = F.log_softmax(logits, dim=1)  # (B, K)
         q = F.one_hot(target, num_classes).to(log_p.dtype)
@@ -88,6 +89,7 @@ class BinaryCrossEntropy(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compare logits (B, 1) with classes (B,)."""
         z = _one_column(logits)  # (B,)
         q1 = target.to(z.dtype) * (1.0 - self.label_smoothing) + self.label_smoothing / 2
         if self.weight is None:
@@ -107,6 +109,7 @@ class RegressionLoss(nn.Module):
         self.loss = loss
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compare values (B, 1) with values (B,)."""
         loss: Tensor = self.loss(_one_column(logits), target)
         return loss
 

@@ -1,7 +1,7 @@
 """Metrics by task, fed with `(predictions, target)`: the network's raw output and the target as the data gives it.
 
-An epoch's predictions are kept and scored once at its end: an update then costs two list appends, where torchmetrics'
-own classes cost about 130 microseconds a batch (measured, 10 classes).
+An epoch's predictions are kept and scored once at its end: an update then costs two list appends, where
+torchmetrics' own classes cost about 130 microseconds a batch (measured, 10 classes).
 """
 
 from __future__ import annotations

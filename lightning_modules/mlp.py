@@ -96,7 +96,7 @@ class MLP(nn.Module):
         )
         features = prod(info.image_shape or ()) if info.kind == "image" else info.num_features
         features += len(info.cardinalities) * config.embedding_dim
-        if info.kind == "image" and info.image_shape is None or features == 0:
+        if features == 0 or (info.kind == "image" and info.image_shape is None):
             raise ConfigError(
                 f"a network needs at least one input, got {info.kind} data without any: give DataInfo its sizes",
                 field="data",
@@ -120,6 +120,7 @@ class MLP(nn.Module):
         self.output = nn.Linear(widths[-1], num_outputs)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Map the inputs to logits (B, num_outputs)."""
         x_BF = self.input_dropout(self._features(inputs))
         logits: Tensor = self.output(self.closing_norm(self.blocks(self.entry(x_BF))))
         return logits

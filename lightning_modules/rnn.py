@@ -63,8 +63,8 @@ class RNNConfig(NetworkConfig):
         super().__post_init__()
         if self.cell == "vanilla" and self.activation not in _CELL_ACTIVATIONS:
             raise ConfigError(
-                f"the vanilla cell's activation must be tanh or relu, got {self.activation!r}: take one of them, or "
-                "a gated cell",
+                f"the vanilla cell's activation must be tanh or relu, got {self.activation!r}: take one of them, "
+                "or a gated cell",
                 field="activation",
             )
 
@@ -111,6 +111,7 @@ class RNN(nn.Module):
         self.output = nn.Linear(config.head_width or steps_out, num_outputs)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Map the inputs to logits (B, num_outputs)."""
         lengths_B = inputs["lengths"]
         x_BTC = self.embedding(inputs["tokens"]) if self.embedding is not None else inputs["series"]
         x_BTC = self.embedding_dropout(x_BTC)

@@ -164,9 +164,7 @@ def _resolve_objective(spec: Spec, info: DataInfo | None) -> tuple[str, Mode]:
         known = METRICS[info.task]
         near = difflib.get_close_matches(metric, known, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
-        raise InvalidSpecError(
-            f"unknown metric {metric!r} for {info.task}: {remedy}", field="objective.metric"
-        )
+        raise InvalidSpecError(f"unknown metric {metric!r} for {info.task}: {remedy}", field="objective.metric")
     mode = mode or known_mode(metric)
     if mode is None:
         raise InvalidSpecError(

@@ -5,27 +5,33 @@ What `tuneladder run` does, callable from Python: `run_job(parse_spec({...}), ho
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from service.catalog import ResolvedJob, resolve
+from service.context import leg_context, trial_settings
 from service.engine.base import Engine
-from service.errors import InvalidSpecError, JobFailedError
-from service.export import export_winner
+from service.errors import ConflictError, InvalidSpecError, JobFailedError
+from service.export.metrics import best_metrics
+from service.export.winner import export_trial
 from service.home import Home
 from service.plans import plan_job
-from service.runner import Observer, Runner
+from service.runner import Observer, Outcome, Progress, Runner
 from service.search import Plan
 from service.spec import Spec
 from service.store import CheckpointFiles, JobLock, JobRecord, JobState, NewStage, Store
-from service.tracking import MlflowFollower
+from service.tracking import MlflowFollower, local_artifacts, local_tracking_uri
 
 EngineName = Literal["ray", "local"]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +73,7 @@ def run_job(
     options: RunOptions | None = None,
     on_start: OnStart | None = None,
     observer: Observer | None = None,
-    on_phase: Callable[[str], None] | None = None,
+    say: Say | None = None,
 ) -> JobRecord:
     """Run a job, go on with an unfinished one, or answer with a finished one.
 
@@ -76,29 +82,30 @@ def run_job(
         home: Folder that holds everything.
         options: How to run.
         on_start: Called once, before the first leg, unless the job had finished before.
-        observer: Called after every recorded leg.
-        on_phase: Called with a few words when something else than training takes time.
+        observer: Called after every recorded leg and ended stage.
+        say: Told in a few words what else takes time.
 
     Returns:
         The job's record; `result` holds winner, test metrics and the bundle's path.
 
     Raises:
-        InvalidSpecError: The spec, the data or the machine; nothing was started then.
+        InvalidSpecError: The spec, the data or the machine breaks a rule; nothing is left behind then.
         ConflictError: Another process runs the job, or data or code changed since it began.
         JobFailedError: It ended without a winner.
     """
     options = options or RunOptions()
     places = Home(home)
-    say = on_phase or (lambda text: None)
-    known = _known_job(places, spec) if not options.new else None
+    say = say or _silence
+    known = None if options.new else _latest(places, spec)
     if known is not None and known.state is JobState.COMPLETED:
         return known
     say("reading data")
     resolved = resolve(spec)
     plan = plan_job(resolved)
-    _check_device(resolved, options)
     with ExitStack() as stack:
-        stack.enter_context(_new_folder_removed_on_error(places.folder))
+        stack.enter_context(_removed_on_error(places.folder))
+        say("starting Ray" if options.engine == "ray" else "starting")
+        seats = stack.enter_context(_Seats(resolved, plan, options, places))
         store = stack.enter_context(Store.open(places.store_url()))
         job = known or store.create_job(
             name=spec.name,
@@ -108,146 +115,282 @@ def run_job(
             seed=spec.seed,
         )
         stack.enter_context(JobLock(places.folder, job.id))
-        run = _Run(store, places, job, resolved, plan, options)
-        say("starting Ray" if options.engine == "ray" else "starting")
+        run = _Run(store=store, home=places, job=job, resolved=resolved, plan=plan, seats=seats)
         return run.carry_out(resumed=known is not None, on_start=on_start, observer=observer, say=say)
 
 
-class _Run:
-    """The one run of `run_job`, from the engine's start to the bundle."""
+def _silence(text: str) -> None:
+    pass
 
-    def __init__(
-        self,
-        store: Store,
-        home: Home,
-        job: JobRecord,
-        resolved: ResolvedJob,
-        plan: Plan,
-        options: RunOptions,
-    ) -> None:
-        self.store, self.home, self.job = store, home, job
-        self.resolved, self.plan, self.options = resolved, plan, options
-        self.checkpoints = CheckpointFiles(home.folder)
-        self.num_slots = options.num_slots or default_slots(resolved.spec, options)
+
+def _latest(home: Home, spec: Spec) -> JobRecord | None:
+    """Find the job of this spec to go on with or to show: cancelled ones are over, failed ones run again."""
+    if not home.store_file.exists():
+        return None
+    with Store.open(home.store_url()) as store:
+        job = store.latest_job(spec.fingerprint())
+    return None if job is None or job.state in (JobState.CANCELLED, JobState.FAILED) else job
+
+
+@contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    """Leave nothing half-made: a home that a refused job began is removed."""
+    existed = folder.exists()
+    try:
+        yield
+    except InvalidSpecError:
+        if not existed and not (folder / "tuneladder.db").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+class _Seats:
+    """The engine and what it stands on, from start to end; a context manager."""
+
+    def __init__(self, resolved: ResolvedJob, plan: Plan, options: RunOptions, home: Home) -> None:
+        self.context = leg_context(resolved, plan)
         self.ray_init_s = 0.0
-        self.started = time.monotonic()
+        self.start_s = 0.0  # of the slots; a cluster's start is not the job's time
+        self._resources = resolved.spec.resources
+        self._options, self._home, self._name = options, home, resolved.spec.name
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Seats:
+        began = time.monotonic()
+        with ExitStack() as stack:
+            self.engine = stack.enter_context(self._open(stack))
+            self._stack = stack.pop_all()
+        self.start_s = time.monotonic() - began - self.ray_init_s
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def close(self) -> None:
+        """End the engine, and Ray if it was started for it."""
+        self._stack.close()
+
+    def _open(self, stack: ExitStack) -> Engine:
+        from service.engine.train import train_leg
+
+        if self._options.engine == "local":
+            _check_local_gpu(self._resources.gpu)
+            from service.engine.local import LocalEngine
+
+            return LocalEngine(self.context, train_leg)
+        from service.engine.cluster import Cluster, Seat, count_seats
+        from service.engine.ray_tune import RayTuneEngine, local_cpus
+
+        cpu, gpu = self._resources.cpu, self._resources.gpu
+        began = time.monotonic()
+        wanted = self._options.num_slots
+        cluster = stack.enter_context(
+            Cluster(
+                num_cpus=local_cpus(wanted or 1, cpu),
+                num_gpus=self._options.num_gpus,
+                address=self._options.address,
+            )
+        )
+        cluster.wait()
+        self.ray_init_s = time.monotonic() - began
+        return RayTuneEngine(
+            self.context,
+            train_leg,
+            num_slots=wanted or count_seats(Seat(cpu=cpu, gpu=gpu)),
+            cpu=cpu,
+            gpu=gpu,
+            name=f"{self._name}-{os.getpid()}",
+            storage=self._home.ray,
+            cluster=cluster,
+        )
+
+
+def _check_local_gpu(gpu: float) -> None:
+    if gpu > 0:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InvalidSpecError(
+                f"a GPU must be there to train on, asked for gpu={gpu:g}, this machine has none: set "
+                "resources.gpu: 0, or run on a cluster with GPUs",
+                field="resources.gpu",
+            )
+
+
+@dataclass
+class _Run:
+    """One run of a job, from its plan to its bundle."""
+
+    store: Store
+    home: Home
+    job: JobRecord
+    resolved: ResolvedJob
+    plan: Plan
+    seats: _Seats
 
     def carry_out(
-        self, *, resumed: bool, on_start: OnStart | None, observer: Observer | None, say: Callable[[str], None]
+        self, *, resumed: bool, on_start: OnStart | None, observer: Observer | None, say: Say
     ) -> JobRecord:
-        spec, store, job = self.resolved.spec, self.store, self.job
-        with ExitStack() as stack:
-            engine = stack.enter_context(self._open_engine())
-            self.started += self.ray_init_s  # a cluster's start is not the job's time
-            store.record_plan(
-                job.id,
-                plan=self.plan.to_dict(),
-                stages=[NewStage(number=s.number, name=s.name, opens=s.opens, why=s.why) for s in self.plan.stages],
-                metric=self.plan.metric,
-                mode=self.plan.mode,
-                data_fingerprint=self.resolved.data_fingerprint,
-            )
-            store.start_job(job.id)
-            follower = MlflowFollower(
-                store,
-                job.id,
-                tracking_uri=self.home.tracking_uri(),
-                experiment=spec.tracking.experiment or spec.name,
-                artifact_root=self.home.artifacts,
-            )
-            follower.start()
-            stack.callback(follower.stop, flush=False)
-            if on_start is not None:
-                on_start(Started(job=job, plan=self.plan, num_slots=self.num_slots, resumed=resumed))
-            say("training")
-            try:
-                self._search(engine, observer, say)
-            except KeyboardInterrupt:
-                self._account()
-                store.pause_job(job.id, "interrupted: run the same command again to go on")
-                raise
-            except JobFailedError as error:
-                self._account()
-                store.fail_job(job.id, str(error))
-                raise
-            finally:
-                say("writing to MLflow")
-                follower.stop(flush=True)
+        """Search, test and export the winner; whatever happens, leave a state from which to go on."""
+        store, job = self.store, self.job
+        self.checkpoints = CheckpointFiles(self.home.folder)
+        self._counted_to = time.monotonic() - self.seats.start_s
+        self._record_plan()
+        store.start_job(job.id)
+        follower = self._follower().start()
+        if on_start is not None:
+            engine = self.seats.engine
+            on_start(Started(job=job, plan=self.plan, num_slots=engine.num_slots, resumed=resumed))
+        say("training")
+        try:
+            outcome = self._search(observer)
+            self.seats.close()
+            say("testing the winner and writing its bundle")
+            self._finish(outcome)
+        except JobFailedError as error:
+            self._count_time()
+            store.fail_job(job.id, str(error))
+            _flush(follower, say)
+            raise
+        except BaseException as error:
+            follower.stop(flush=False)
+            self._count_time()
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            store.pause_job(job.id, f"{why}; the same command goes on with it")
+            raise
+        _flush(follower, say)
         return store.job(job.id)
 
-    def _search(self, engine: Engine, observer: Observer | None, say: Callable[[str], None]) -> None:
+    def _record_plan(self) -> None:
+        plan = self.plan
+        self.store.record_plan(
+            self.job.id,
+            plan=plan.to_dict(),
+            stages=[NewStage(number=s.number, name=s.name, opens=s.opens, why=s.why) for s in plan.stages],
+            metric=plan.metric,
+            mode=plan.mode,
+            data_fingerprint=self.resolved.data_fingerprint,
+        )
+
+    def _follower(self) -> MlflowFollower:
+        spec, folder = self.resolved.spec, self.home.folder
+        return MlflowFollower(
+            self.store,
+            self.job.id,
+            tracking_uri=local_tracking_uri(folder),
+            experiment=spec.tracking.experiment or spec.name,
+            artifacts=local_artifacts(folder),
+        )
+
+    def _search(self, observer: Observer | None) -> Outcome:
         spec = self.resolved.spec
-        left = None if spec.budget.wall_clock is None else spec.budget.wall_clock - self.job.active_s
-        outcome = Runner(
+
+        def observe(progress: Progress) -> None:
+            self._count_time()
+            if observer is not None:
+                observer(progress)
+
+        limit = spec.budget.wall_clock
+        return Runner(
             store=self.store,
             checkpoints=self.checkpoints,
             job_id=self.job.id,
             plan=self.plan,
             space=self.resolved.space,
             seed=spec.seed,
-            engine=engine,
-            wall_clock_s=left,
-            observer=observer,
+            engine=self.seats.engine,
+            wall_clock_s=None if limit is None else limit - self.store.job(self.job.id).active_s,
+            observer=observe,
         ).run()
-        engine.close()
-        say("testing the winner and writing its bundle")
-        winner = self.store.trial(self.job.id, outcome.best.number)
-        exported = export_winner(
-            self.store, self.checkpoints, self.job.id, self.resolved, folder=self.home.bundles / self.job.id
+
+    def _finish(self, outcome: Outcome) -> None:
+        store, job_id, number = self.store, self.job.id, outcome.best.number
+        test = self._test(number)
+        path = export_trial(
+            store,
+            self.checkpoints,
+            job_id,
+            number,
+            self.resolved,
+            settings=trial_settings(self.resolved, outcome.best.params),
+            folder=self.home.bundles / job_id,
+            replace=True,
         )
-        self._account()
-        self.store.finish_job(
-            self.job.id,
-            best_trial=winner.number,
+        self._count_time()
+        trial = store.trial(job_id, number)
+        store.finish_job(
+            job_id,
+            best_trial=number,
             result={
                 "num_trials": outcome.num_trials,
                 "num_epochs": outcome.num_epochs,
-                "wall_s": self.store.job(self.job.id).active_s,
-                "ray_init_s": self.ray_init_s,
+                "wall_s": store.job(job_id).active_s,
+                "ray_init_s": self.seats.ray_init_s,
                 "out_of_time": outcome.out_of_time,
-                "best": exported.best,
-                "test": exported.test,
-                "bundle": str(exported.path),
+                "best": {
+                    "number": number,
+                    "params": dict(trial.params),
+                    "metrics": best_metrics(store, job_id, trial),
+                    "epoch": trial.best_epoch,
+                },
+                "test": test,
+                "bundle": str(path),
             },
         )
 
-    def _account(self) -> None:
-        now = time.monotonic()
-        self.store.add_active_time(self.job.id, max(0.0, now - self.started))
-        self.started = now
+    def _test(self, number: int) -> dict[str, float | None]:
+        """Read the test split, once in the job's life; after a crash the answer on record is taken."""
+        store, job_id = self.store, self.job.id
+        known = store.test_read(job_id)
+        if known is not None and known.metrics is not None and known.trial == number:
+            return dict(known.metrics)
+        from service.engine.train import evaluate
 
-    def _open_engine(self) -> Engine:
-        from service.engine.train import train_leg
-
-        context = leg_context(self.resolved, self.plan, self.options)
-        if self.options.engine == "local":
-            from service.engine.local import LocalEngine
-
-            return LocalEngine(context, train_leg)
-        from service.engine.cluster import Cluster, local_cpus
-        from service.engine.ray_tune import RayTuneEngine
-
-        resources = self.resolved.spec.resources
-        began = time.monotonic()
-        cluster = Cluster(
-            num_cpus=local_cpus(self.num_slots, resources.cpu),
-            num_gpus=self.options.num_gpus,
-            address=self.options.address,
+        store.claim_test_read(job_id, number)
+        trial = store.trial(job_id, number)
+        source = self.resolved.source
+        measured = evaluate(
+            self.seats.context,
+            self.checkpoints.read(job_id, number, trial.epochs),
+            trial.params,
+            source.read_test() if source else None,
         )
-        try:
-            cluster.wait()
-            self.ray_init_s = time.monotonic() - began
-            return RayTuneEngine(
-                context,
-                train_leg,
-                num_slots=self.num_slots,
-                cpu=resources.cpu,
-                gpu=resources.gpu,
-                name=self.job.id,
-                storage=self.home.ray,
-                cluster=cluster,
-                owns_cluster=True,
-            )
-        except BaseException:
-            cluster.close()
-            raise
+        metrics = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+        return dict(store.record_test_metrics(job_id, metrics).metrics or {})
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.store.add_active_time(self.job.id, max(0.0, now - self._counted_to))
+        self._counted_to = now
+
+
+def _flush(follower: MlflowFollower, say: Say) -> None:
+    say("writing to MLflow")
+    report = follower.stop(flush=True)
+    if report.warning:
+        say(report.warning)
+
+
+def export_again(store: Store, job: JobRecord, *, home: Path, to: Path | None) -> Path:
+    """Write the winner's bundle from the record, to a new folder or in the place of the first one.
+
+    Raises:
+        ConflictError: The job has no winner, something stands at `to`, or the data changed since.
+        NotFoundError: The winner's checkpoint is gone.
+    """
+    if job.best_trial is None:
+        raise ConflictError(f"a bundle is of a winner, job {job.id} is {job.state}: wait for it, or run it")
+    places = Home(home)
+    resolved = resolve(Spec.model_validate_json(json.dumps(job.spec), strict=True))
+    if resolved.data_fingerprint != job.data_fingerprint:
+        raise ConflictError(f"the data changed since job {job.id} ran: bring it back, or start another with --new")
+    return export_trial(
+        store,
+        CheckpointFiles(places.folder),
+        job.id,
+        job.best_trial,
+        resolved,
+        settings=trial_settings(resolved, store.trial(job.id, job.best_trial).params),
+        folder=(to or places.bundles / job.id).expanduser().absolute(),
+        replace=to is None,
+    )

@@ -21,11 +21,6 @@ class Home:
         return self.folder / "tuneladder.db"
 
     @property
-    def artifacts(self) -> Path:
-        """MLflow's artifacts."""
-        return self.folder / "artifacts"
-
-    @property
     def bundles(self) -> Path:
         """Exported bundles, a folder for each job."""
         return self.folder / "bundles"
@@ -38,7 +33,3 @@ class Home:
     def store_url(self) -> str:
         """Name the record's database."""
         return f"sqlite:///{self.store_file}"
-
-    def tracking_uri(self) -> str:
-        """Name MLflow's database."""
-        return f"sqlite:///{self.folder / 'mlflow.db'}"

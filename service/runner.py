@@ -165,7 +165,9 @@ class Runner:
             NewTrial(number=number, params=dict(params), seed=trial_seed(self.seed, number))
             for number, params in enumerate(round_.candidates, start=first)
         ]
-        self.store.record_round(self.job_id, round_.stage, round_.number, round_.rungs, opened)
+        self.store.record_round(
+            self.job_id, stage=round_.stage, round_number=round_.number, trials=opened, rungs=round_.rungs
+        )
         for new in opened:
             self._trials[new.number] = Trial(
                 number=new.number, stage=round_.stage, round=round_.number, params=new.params, state="running"
@@ -226,8 +228,9 @@ class Runner:
     def _record(self, leg: Leg, result: LegResult) -> None:
         """Write checkpoints first, then the leg: what is on record can always go on."""
         for member in result.members:
-            if member.checkpoint is not None:
-                self.checkpoints.write(self.job_id, member.number, leg.end_epoch, member.checkpoint)
+            if member.checkpoint is not None and member.state in ("running", "completed"):
+                epoch = leg.start_epoch + len(member.measurements)
+                self.checkpoints.write(self.job_id, member.number, epoch, member.checkpoint)
         self.store.record_leg(self.job_id, leg, result, leg_fingerprint(leg))
 
     def _take(self, result: LegResult) -> None:
@@ -247,27 +250,28 @@ class Runner:
             self._trials[number] = replace(self._trials[number], state="stopped")
 
     def _forget_checkpoints(self, numbers: Sequence[int]) -> None:
-        """Keep one checkpoint: the best trial's, at its last epoch."""
-        for number in numbers:
-            self.checkpoints.keep_last(self.job_id, number)
+        """Keep one checkpoint when a round is over: the best trial's, at its last epoch."""
         history = self._strategy.history
         candidates = [*(t for t in [history.best()] if t), *(self._trials[n] for n in numbers)]
         best = history.best_of(candidates)
-        for trial in candidates:
-            if trial is not best:
-                self.checkpoints.delete(self.job_id, trial.number)
+        for number, epoch in self.checkpoints.kept(self.job_id):
+            # While a finished round is answered from the record, the files are of later rounds.
+            known = number in self._trials
+            if known and (best is None or (number, epoch) != (best.number, best.epochs)):
+                self.checkpoints.delete(self.job_id, number, epoch)
 
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
             raise OutOfTimeError
 
     def _close_open_trials(self) -> list[Trial]:
-        """Cancel what the end of the time cut off; give the trials that no strategy has been told of."""
+        """Give the trials that no strategy was told of; those that the end of the time cut off are cancelled.
+
+        The store cancels them when the job ends.
+        """
         told = {trial.number for trial in self._strategy.history.trials}
         untold = [trial for number, trial in self._trials.items() if number not in told]
-        open_ = [trial.number for trial in untold if trial.state == "running"]
-        self.store.cancel_trials(self.job_id, open_)
-        return [replace(trial, state="cancelled") if trial.number in open_ else trial for trial in untold]
+        return [replace(t, state="cancelled") if t.state == "running" else t for t in untold]
 
     def _why_nothing_worked(self, out_of_time: bool) -> str:
         if out_of_time:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import optuna
@@ -31,7 +31,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from benchmarks.replay.meter import BudgetSpentError, Meter
+from benchmarks.replay.meter import BudgetSpentError, Meter, Training
 from benchmarks.replay.problem import Params, draw
 from search_spaces import Choice, Float, SearchSpace, Value
 
@@ -83,7 +83,8 @@ def _run_study(
     start_from_defaults: bool = False,
 ) -> float:
     """Optimize with `ask` and `tell`; with a pruner every epoch is reported, else only the last."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     problem = meter.problem
     study = optuna.create_study(
         study_name=f"{problem.name}-{seed}",  # Hyperband draws brackets from it
@@ -118,7 +119,7 @@ def _run_study(
         return asking_s
 
 
-def _train_with_pruner(meter: Meter, training: Any, trial: optuna.Trial) -> tuple[float, bool]:
+def _train_with_pruner(meter: Meter, training: Training, trial: optuna.Trial) -> tuple[float, bool]:
     value = math.nan
     last = meter.problem.max_epochs
     for epoch in range(1, last + 1):

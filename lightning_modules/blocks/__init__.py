@@ -1,0 +1,1 @@
+"""Building blocks of networks, each kind in a registry of its own."""

@@ -35,6 +35,7 @@ class Swish(nn.Module):
             self.register_buffer("beta", torch.tensor([beta]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply to each value."""
         return x * torch.sigmoid(self.beta * x)
 
 
@@ -186,7 +187,7 @@ def warn_if_saturating(name: str, num_layers: int) -> None:
     slope = _LARGEST_SLOPE.get(name)
     share = f"at most {slope**num_layers:.1e} of the gradient" if slope else "ever less of the gradient"
     warnings.warn(
-        f"{name} in {num_layers} hidden layers passes {share} to the first one: take relu or gelu, or fewer layers",
+        f"{name} in {num_layers} hidden layers passes {share} to the first: take relu or gelu, or fewer layers",
         SaturatingActivationWarning,
         stacklevel=3,
     )

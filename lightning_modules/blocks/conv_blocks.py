@@ -35,6 +35,7 @@ class PlainConv(nn.Module):
         self.dropout = map_dropout(style)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         out: Tensor = self.dropout(self.unit(x, mask))
         return out
 
@@ -55,6 +56,7 @@ class ResidualConv(nn.Module):
         self.activation = make_activation(style.activation)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         branch = self.second(self.dropout(self.first(x, mask)), mask)
         out: Tensor = self.activation(self.shortcut(x) + branch)
         return out
@@ -77,6 +79,7 @@ class DenseConv(nn.Module):
         self.transition = ConvUnit(channels_in + _DENSE_LAYERS * growth, channels_out, style, kernel_size=1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         for layer in self.layers:
             x = torch.cat([x, layer(x, mask)], dim=1)
         out: Tensor = self.dropout(self.transition(x, mask))
@@ -101,6 +104,7 @@ class InceptionConv(nn.Module):
         self.dropout = map_dropout(style)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         pool = F.max_pool2d if x.ndim == 4 else F.max_pool1d
         around = x if mask is None else x.masked_fill(mask == 0, torch.finfo(x.dtype).min)
         branches = [
@@ -136,6 +140,7 @@ class InvertedConv(nn.Module):
         self.has_shortcut = channels_in == channels_out
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         wide = self.excite(self.depthwise(self.expand(x, mask), mask), mask)
         narrow: Tensor = self.dropout(self.project(wide, mask))
         return x + narrow if self.has_shortcut else narrow
@@ -174,6 +179,7 @@ class ConvNeXtConv(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         branch = self.narrow(self.activation(self.widen(self.norm(self.depthwise(x, mask)))))
         scale = self.scale.reshape(-1, *([1] * (x.ndim - 2)))
         out: Tensor = self.shortcut(x) + self.dropout(branch * scale)
@@ -211,6 +217,7 @@ class TemporalConv(nn.Module):
         self.norm_first = style.norm_position == "before"
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         branch = x
         for conv, norm, act, drop in zip(self.convs, self.norms, self.activations[:2], self.dropouts, strict=True):
             branch = conv(branch, mask)

@@ -89,6 +89,7 @@ class Conv(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         if mask is not None:
             x = x * mask
         if self.left_padding:
@@ -135,6 +136,7 @@ class ConvUnit(nn.Module):
         self.norm_first = style.norm_position == "before"
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C_in, ...) to (B, C_out, ...)."""
         x = self.conv(x, mask)
         out: Tensor = self.activation(self.norm(x)) if self.norm_first else self.norm(self.activation(x))
         return out
@@ -164,6 +166,7 @@ class SqueezeExcite(nn.Module):
         self.spatial = spatial
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Weigh the channels of (B, C, ...)."""
         mean_BC = masked_mean(x, mask)
         gate_BC = torch.sigmoid(self.excite(self.activation(self.squeeze(mean_BC))))
         return x * gate_BC.reshape(*gate_BC.shape, *([1] * self.spatial))
@@ -194,8 +197,8 @@ def masked_max(x: Tensor, mask: Tensor | None) -> Tensor:
 class Downsample(nn.Module):
     """Halve the size: max or average pooling, or a convolution of stride 2.
 
-    Images lose an odd last row or column in pooling, as torch's default has it; series keep their last step, so that
-    a row of length L has length ceil(L / 2) whatever the padding behind it.
+    Images lose an odd last row or column in pooling, as torch's default has it; series keep their last step, so
+    that a row of length L has length ceil(L / 2) whatever the padding behind it.
 
     Shapes:
         x: (B, C, T), mask (B, 1, T) -> (B, C, ceil(T / 2)), (B, 1, ceil(T / 2))
@@ -209,6 +212,7 @@ class Downsample(nn.Module):
         self.unit = ConvUnit(channels, channels, style, kernel_size=3, stride=2) if pooling == "stride" else None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Halve the sides, and the mask with them."""
         halved = None if mask is None else mask[:, :, ::2]
         if self.unit is not None:
             return self.unit(x, mask), halved
@@ -240,6 +244,7 @@ class GridPool(nn.Module):
         self.pooling, self.side = pooling, side
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map (B, C, ...) to (B, C * cells)."""
         if x.ndim == 3 or self.side == 1:
             return masked_max(x, mask) if self.pooling == "max" else masked_mean(x, mask)
         strides = [max(size // self.side, 1) for size in x.shape[2:]]

@@ -44,6 +44,7 @@ class PlainDense(nn.Module):
         self.norm_first = style.norm_position == "before"
 
     def forward(self, x_BF: Tensor) -> Tensor:
+        """Map (B, F_in) to (B, F_out)."""
         x_BF = self.linear(x_BF)
         x_BF = self.activation(self.norm(x_BF)) if self.norm_first else self.norm(self.activation(x_BF))
         dropped: Tensor = self.dropout(x_BF)
@@ -66,8 +67,9 @@ class ResidualDense(nn.Module):
         self.shortcut = _shortcut(features_in, features_out)
 
     def forward(self, x_BF: Tensor) -> Tensor:
-        shortcut: Tensor = self.shortcut(x_BF)
-        return shortcut + self.branch(x_BF)
+        """Map (B, F_in) to (B, F_out)."""
+        out: Tensor = self.shortcut(x_BF) + self.branch(x_BF)
+        return out
 
 
 class GatedFeedForward(nn.Module):
@@ -97,6 +99,7 @@ class GatedFeedForward(nn.Module):
         self.out = nn.Linear(hidden, features_out)
 
     def forward(self, x_BF: Tensor) -> Tensor:
+        """Map (B, F_in) to (B, F_out)."""
         out: Tensor = self.out(self.value(x_BF) * self.activation(self.gate(x_BF)))
         return out
 
@@ -122,6 +125,7 @@ class GatedDense(nn.Module):
         self.shortcut = _shortcut(features_in, features_out)
 
     def forward(self, x_BF: Tensor) -> Tensor:
+        """Map (B, F_in) to (B, F_out)."""
         entering = self.norm(x_BF) if self.norm_first else x_BF
         x_BF = self.shortcut(x_BF) + self.dropout(self.branch(entering))
         out: Tensor = x_BF if self.norm_first else self.norm(x_BF)

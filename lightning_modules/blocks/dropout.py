@@ -1,4 +1,4 @@
-"""Dropout by name. All are inverted: kept values are divided by 1 - p in training, nothing happens in evaluation."""
+"""Dropout by name. All are inverted: kept values are divided by 1 - p in training; evaluation changes nothing."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class VariationalDropout(nn.Module):
         self.p = p
 
     def forward(self, x_BTC: Tensor) -> Tensor:
+        """Drop features, in training alone."""
         if not self.training or self.p == 0.0:
             return x_BTC
         keep = 1.0 - self.p

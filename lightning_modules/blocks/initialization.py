@@ -164,7 +164,7 @@ def _fill_recurrent(layer: nn.RNNBase, fill: Fill) -> None:
             if layer.mode == "LSTM" and name.startswith("bias_ih"):  # gates in torch's order i, f, g, o
                 parameter[layer.hidden_size : 2 * layer.hidden_size].fill_(1.0)
             continue
-        for gate in parameter.split(layer.hidden_size):
+        for gate in torch.split(parameter, layer.hidden_size):
             if name.startswith("weight_hh"):
                 nn.init.orthogonal_(gate)
             else:

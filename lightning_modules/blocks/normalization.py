@@ -23,6 +23,7 @@ class BatchNorm(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize each channel."""
         if self.training and x.shape[0] == 1:
             raise ConfigError(
                 "batch norm needs at least 2 rows in a training batch, got 1: raise the batch size, drop a last "
@@ -48,12 +49,13 @@ class ChannelNorm(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalize each position."""
         normed: Tensor = self.norm(x.movedim(1, -1))
         return normed.movedim(-1, 1)
 
 
 def num_groups(channels: int) -> int:
-    """Choose the groups of a group norm: the most, up to 32, that divide the channels into equal groups of 4 or more.
+    """Choose a group norm's groups: the most, up to 32, that cut the channels into equal groups of 4 or more.
 
     Channels that no such number divides make one group.
     """
@@ -105,7 +107,7 @@ NORMS: Registry[nn.Module] = Registry(
         Entry(
             name="batch",
             factory=_batch,
-            formula="g (x - mean) / sqrt(var + 1e-5) + b over batch and positions; running statistics in evaluation",
+            formula="g (x - mean) / sqrt(var + 1e-5) + b over batch and positions; running ones in evaluation",
             range="mean 0, variance 1 per channel",
             used_for="the default of convolutional nets; batches of 16 or more",
             source="Ioffe & Szegedy 2015, arXiv:1502.03167",

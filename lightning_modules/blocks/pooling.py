@@ -35,6 +35,7 @@ class LastPool(nn.Module):
         self.forward_features = features - backward_features
 
     def forward(self, steps_BTC: Tensor, lengths_B: Tensor) -> Tensor:
+        """Map (B, T, C) to (B, C)."""
         rows = torch.arange(steps_BTC.shape[0], device=steps_BTC.device)
         last = steps_BTC[rows, lengths_B - 1, : self.forward_features]
         return torch.cat([last, steps_BTC[:, 0, self.forward_features :]], dim=1)
@@ -51,6 +52,7 @@ class MeanPool(nn.Module):
         super().__init__()
 
     def forward(self, steps_BTC: Tensor, lengths_B: Tensor) -> Tensor:
+        """Map (B, T, C) to (B, C)."""
         valid_BT1 = valid_steps(steps_BTC.shape[1], lengths_B)[..., None]
         return steps_BTC.masked_fill(~valid_BT1, 0.0).sum(dim=1) / lengths_B[:, None]
 
@@ -66,6 +68,7 @@ class MaxPool(nn.Module):
         super().__init__()
 
     def forward(self, steps_BTC: Tensor, lengths_B: Tensor) -> Tensor:
+        """Map (B, T, C) to (B, C)."""
         valid_BT1 = valid_steps(steps_BTC.shape[1], lengths_B)[..., None]
         return steps_BTC.masked_fill(~valid_BT1, -torch.inf).amax(dim=1)
 
@@ -88,6 +91,7 @@ class AttentionPool(nn.Module):
         self.scale = 1.0 / math.sqrt(features)
 
     def forward(self, steps_BTC: Tensor, lengths_B: Tensor) -> Tensor:
+        """Map (B, T, C) to (B, C)."""
         scores_BT = (steps_BTC @ self.query) * self.scale
         scores_BT = scores_BT.masked_fill(~valid_steps(steps_BTC.shape[1], lengths_B), -torch.inf)
         return (scores_BT.softmax(dim=1)[:, None] @ steps_BTC)[:, 0]

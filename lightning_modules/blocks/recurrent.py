@@ -75,6 +75,7 @@ class RecurrentLayer(nn.Module):
         self.cell = CELLS[cell].factory(features_in, width, bidirectional, activation)
 
     def forward(self, x_BTC: Tensor, lengths_B: Tensor) -> Tensor:
+        """Map (B, T, C_in) to (B, T, C)."""
         # Packing wants the lengths on the CPU, and sorts rows itself.
         packed = pack_padded_sequence(x_BTC, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
         steps, _ = self.cell(packed)

@@ -14,6 +14,7 @@ from rich.table import Table
 from service.cli.options import DEFAULT_HOME, HomeOption, JobArgument, JsonOption, write_json
 from service.cli.results import job_summary, params_text, print_result, trial_record, value_text
 from service.errors import ConflictError, NotFoundError
+from service.export.metrics import best_metrics
 from service.home import Home
 from service.store import JobRecord, Store
 
@@ -52,7 +53,9 @@ def jobs(
     if as_json:
         write_json([job_summary(job) | {"created_at": job.created_at.isoformat()} for job in found])
         return
-    table = Table("job", "name", "state", "created", "trials", "epochs", "best", "message", box=None, pad_edge=False)
+    table = Table(
+        "job", "name", "state", "created", "trials", "epochs", "best", "message", box=None, pad_edge=False
+    )
     for job in found:
         result = job.result or {}
         value = ((result.get("best") or {}).get("metrics") or {}).get(job.metric or "")
@@ -73,15 +76,14 @@ def trials(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: Js
     """List a job's trials: number, stage, round, params, state, epochs, metrics of the best epoch."""
     with open_store(home) as store:
         found = _find(store, job)
-        records = [
-            trial_record(trial, store.metrics_at(found.id, trial.number, trial.best_epoch))
-            for trial in store.trials(found.id)
-        ]
+        records = [trial_record(t, best_metrics(store, found.id, t)) for t in store.trials(found.id)]
         names = {stage.number: stage.name for stage in store.stages(found.id)}
     if as_json:
         write_json(records)
         return
-    table = Table("trial", "stage", "round", "state", "epochs", found.metric or "", "params", box=None, pad_edge=False)
+    table = Table(
+        "trial", "stage", "round", "state", "epochs", found.metric or "", "params", box=None, pad_edge=False
+    )
     for record in records:
         value = record["metrics"].get(found.metric)
         table.add_row(
@@ -114,16 +116,18 @@ def export(
     home: HomeOption = DEFAULT_HOME,
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Folder to write; it must not exist. Default: below HOME/bundles.", show_default=False),
+        typer.Option(
+            "--to", help="Folder to write; it must not exist. Default: below HOME/bundles.", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the winner's bundle again, elsewhere; the test split is not read again."""
-    from service.export import copy_bundle
+    from service.embedded import export_again
 
     with open_store(home) as store:
         found = _find(store, job)
-        path = copy_bundle(store, found, to=to)
+        path = export_again(store, found, home=home, to=to)
     if as_json:
         write_json({"job_id": found.id, "bundle": str(path)})
     else:

@@ -46,9 +46,7 @@ def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
         )
     console.print(table)
     if planned.left_out:
-        console.print(
-            f"not reached by this budget, open in the last stage only: {', '.join(planned.left_out)}"
-        )
+        console.print(f"not reached by this budget, open in the last stage only: {', '.join(planned.left_out)}")
     console.print(f"about {planned.num_trials} trials, at most {planned.budget_epochs} epochs in all")
     console.print(estimate.text() if estimate else "time: not estimated for data of your own")
 

@@ -63,7 +63,7 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
     result = job.result or {}
     best = result.get("best") or {}
     if not fresh:
-        console.print(f"this job had finished before; --new runs it again", highlight=False)
+        console.print("this job had finished before; --new runs it again", highlight=False)
     console.print(
         f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
         f"{result.get('num_epochs')} epochs in {result.get('wall_s', 0):.0f} s",

@@ -28,7 +28,9 @@ def run(
     ] = None,
     num_gpus: Annotated[
         int | None,
-        typer.Option(min=0, help="GPUs that a local Ray offers; default: those that it finds.", show_default=False),
+        typer.Option(
+            min=0, help="GPUs that a local Ray offers; default: those that it finds.", show_default=False
+        ),
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Run again what has finished in this home.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")] = False,
@@ -52,7 +54,7 @@ def run(
                 options=options,
                 on_start=display.start,
                 observer=display.update,
-                on_phase=display.phase,
+                say=display.phase,
             )
     except JobFailedError:
         if as_json:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from service.engine.guard import start_guard
 from service.errors import InvalidSpecError, TuneladderError
 
 OBJECT_STORE_BYTES = 2 * 2**30  # upper bound of shared memory for data and legs; what exceeds it goes to disk
@@ -121,10 +122,14 @@ class Cluster:
                 self._owned = True
         except BaseException as error:  # whatever it is: wait() raises it where the person sees it
             self._error = error
+            ray.shutdown()
+        guard = start_guard() if self._owned else None
         self._ready.set()
         self._closing.wait()
         if self._owned:
             ray.shutdown(wait_for_processes=True)
+        if guard is not None:
+            guard.communicate()  # closes its standard input
 
 
 def _prepare_environment(address: str | None) -> None:
@@ -164,3 +169,15 @@ def check_seat(seat: Seat) -> None:
             f"has {cpus:g} CPUs: lower resources.cpu, or add a larger node",
             field="resources.cpu",
         )
+
+
+def count_seats(seat: Seat) -> int:
+    """Count the seats that the connected cluster has room for, at least one."""
+    import ray
+
+    seats = 0
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    for node in (node["Resources"] for node in nodes if node["Alive"]):
+        rooms = [node.get("CPU", 0.0) / seat.cpu, *([node.get("GPU", 0.0) / seat.gpu] if seat.gpu else [])]
+        seats += int(min(rooms) + 1e-9)
+    return max(1, seats)

@@ -24,7 +24,7 @@ from lightning_modules.task import build_task
 from lightning_modules.training import Precision, TrainingOutcome, TrainingSettings, evaluate_best, train
 from lightning_modules.trial import Mode
 from service.engine.base import Leg, LegResult, Measurement, Member, MemberResult
-from service.engine.own_code import OwnDataModule, import_class, make_datamodule, make_module, sort_arguments
+from service.own_code import OwnDataModule, import_class, make_datamodule, make_module, sort_arguments
 
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred

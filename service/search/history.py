@@ -58,6 +58,11 @@ class History:
         alive = [trial for trial in trials if math.isfinite(self.loss(trial))]
         return min(
             alive,
-            key=lambda t: (t.state != "completed", 0 if t.state == "completed" else -t.epochs, self.loss(t), t.number),
+            key=lambda t: (
+                t.state != "completed",
+                0 if t.state == "completed" else -t.epochs,
+                self.loss(t),
+                t.number,
+            ),
             default=None,
         )

@@ -105,9 +105,7 @@ def make_plan(spec: Spec, space: SearchSpace, *, metric: str, mode: Mode, cohort
             field="budget.epochs",
         )
     stages, left_out = (
-        _ladder_stages(spec, space, rungs)
-        if spec.search.strategy == "ladder"
-        else _one_stage(spec, space, rungs)
+        _ladder_stages(spec, space, rungs) if spec.search.strategy == "ladder" else _one_stage(spec, space, rungs)
     )
     return Plan(
         strategy=spec.search.strategy,

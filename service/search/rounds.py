@@ -142,9 +142,7 @@ def promote(round_: Round, trials: Sequence[Trial], rung: int, mode: Mode) -> se
         number, less those that are worse than the rival at the same epoch.
     """
     ranked = sorted(
-        (loss_at(trial, rung, mode), trial.number)
-        for trial in trials
-        if trial.state in ("running", "completed")
+        (loss_at(trial, rung, mode), trial.number) for trial in trials if trial.state in ("running", "completed")
     )
     kept = ranked[: num_kept(len(trials), round_.reduction_factor)]
     if round_.rival and rung > round_.rungs[0]:

@@ -96,9 +96,7 @@ class RoundMaker:
         self._next += 1
         return round_
 
-    def outcome(
-        self, stage: Stage, before: Trial | None, trials_before: int, epochs_before: int
-    ) -> StageOutcome:
+    def outcome(self, stage: Stage, before: Trial | None, trials_before: int, epochs_before: int) -> StageOutcome:
         """Say what a stage gained over the incumbent that it started from."""
         history = self.history
         after = history.incumbent
@@ -117,9 +115,7 @@ class RoundMaker:
 def _reason(stage: Stage, before: Trial | None, after: Trial | None, gain: float | None, metric: str) -> str:
     if after is None:
         return "no trial reached full length"
-    opened = ", ".join(
-        f"{name}={_text(after.params[name])}" for name in stage.opens[:4] if name in after.params
-    )
+    opened = ", ".join(f"{name}={_text(after.params[name])}" for name in stage.opens[:4] if name in after.params)
     if before is None:
         return f"first incumbent: trial {after.number} ({opened})"
     if after is before:

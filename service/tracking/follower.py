@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from service.errors import TuneladderError
 from service.store import Store
 from service.tracking.mirror import Mirror
 from service.tracking.server import TrackingServer
@@ -120,6 +121,8 @@ class MlflowFollower:
                 refusals = mirror.catch_up(
                     is_last=is_last, on_progress=self._report, should_stop=self._abandoned.is_set
                 )
+            except TuneladderError:
+                raise  # the store's own word, such as a job that is not there: no server would help
             except Exception as error:
                 self._keep(error)
                 mirror = None

@@ -73,7 +73,7 @@ def train(store: Store, job: JobRecord, ends: dict[int, tuple[MemberState, int]]
 
 
 def train_round(store: Store, job: JobRecord, numbers: list[int]) -> None:
-    """All kinds of ends: by place in the round 0, 1 completed, 2 diverged, 3 failed, 4 stopped, 5 still running."""
+    """All kinds of ends, by place: 0, 1 completed, 2 diverged, 3 failed, 4 stopped, 5 still running."""
     train(store, job, dict.fromkeys(numbers, ("running", 2)), 0, 2)
     store.stop_trials(job.id, [numbers[4]])
     second: dict[int, tuple[MemberState, int]] = {numbers[place]: end for place, end in FINAL.items()}
@@ -88,6 +88,16 @@ def finished_job(store: Store, *, num_rounds: int = 1) -> JobRecord:
     store.claim_test_read(job.id, 0)
     store.record_test_metrics(job.id, {"test_accuracy": 0.85, "test_loss": None})
     store.record_export(job.id, 0, "/bundles/digits")
+    return store.job(job.id)
+
+
+def small_job(store: Store) -> JobRecord:
+    """Two trials, one leg, one result."""
+    job = planned_job(store)
+    ask_round(store, job, size=2)
+    train(store, job, {0: ("completed", 2), 1: ("running", 2)}, 0, 2)
+    store.stop_trials(job.id, [1])
+    store.finish_job(job.id, best_trial=0, result={"val_accuracy": 0.9})
     return store.job(job.id)
 
 
