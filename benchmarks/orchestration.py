@@ -29,6 +29,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks import digits_problem as problem
 from benchmarks.figures import Figures, last_json_line
 from service.search.rounds import round_cost, rung_epochs
@@ -81,8 +83,8 @@ def run_tuneladder(*, trials: int, workers: int, max_epochs: int, strategy: str)
     spec = make_spec(trials=trials, max_epochs=max_epochs, strategy=strategy)
     command = Path(sys.executable).with_name("tuneladder")
     with tempfile.TemporaryDirectory(prefix="orchestration-") as folder:
-        path = Path(folder) / "spec.json"
-        path.write_text(json.dumps(spec), encoding="utf-8")
+        path = Path(folder) / "spec.yaml"
+        path.write_text(yaml.safe_dump(spec), encoding="utf-8")
         result = last_json_line(
             [
                 *(str(command), "run", str(path), "--home", str(Path(folder) / "home")),

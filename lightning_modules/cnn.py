@@ -61,7 +61,7 @@ class CNNConfig(NetworkConfig):
     )
     head_pooling: str = choice("avg", ("avg", "max"), why="how the last map becomes a vector")
     head_grid: int = integer(
-        4, low=1, high=16, unit="cells a side",
+        8, low=1, high=16, unit="cells a side",
         why="1 is global pooling, right for deep nets; a shallow net needs to know where it saw something",
     )  # fmt: skip
     head_width: int = integer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ import torch
 from lightning_modules.seeding import seeded
 
 _DATA_SEED = 0  # a data module's own setup may split at random: the same way in every trial, or none compares
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 _HARMLESS_WARNINGS = (
     r"The '\w+' does not have many workers",  # a slot has the CPUs that its spec gives it
     r"GPU available but not used",
@@ -84,7 +86,8 @@ def _deterministic_kernels() -> Iterator[None]:
         cudnn.benchmark,
         cudnn.deterministic,
     )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a process first calls cuBLAS
+    cublas = os.environ.get(_CUBLAS)
+    os.environ[_CUBLAS] = cublas or ":4096:8"  # read when a process first calls cuBLAS
     torch.use_deterministic_algorithms(True, warn_only=True)
     deterministic.fill_uninitialized_memory = False
     cudnn.benchmark, cudnn.deterministic = False, True
@@ -94,14 +97,18 @@ def _deterministic_kernels() -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         deterministic.fill_uninitialized_memory = before[2]
         cudnn.benchmark, cudnn.deterministic = before[3:]
+        if cublas is None:
+            os.environ.pop(_CUBLAS, None)
 
 
 @contextmanager
 def plain_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt where Lightning turns it into an exit of the process."""
+    """Raise KeyboardInterrupt where Lightning turns it into an exit, and keep the process interruptible."""
+    before = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise error.__context__ from None
-        raise
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from then on, unless a fit was under way
+        raise error.__context__ from None

@@ -139,7 +139,9 @@ def train(
         trainer.save_checkpoint(MEMORY)
     assert isinstance(memory.content, bytes)
     if not record.measurements:
-        raise ValueError("an epoch has at least one training batch, got none: give more rows or a smaller batch_size")
+        raise ValueError(
+            "an epoch has at least one training batch, got none: give more rows or a smaller batch_size"
+        )
     stopped_itself = record.state == "running" and record.epoch < end_epoch  # a callback of the module's own
     return TrainingOutcome(
         state="completed" if stopped_itself else record.state,

@@ -54,8 +54,8 @@ def estimate_time(job: ResolvedJob, plan: Plan) -> Estimate | None:
     if job.data is None or job.spec.family_name != job.space.name or ":" in job.space.name:
         return None
     from service.context import leg_context
-    from service.engine.base import Leg, Member
     from service.engine.train import train_leg
+    from service.legs import Leg, Member
 
     train = job.data.train
     rows = min(SAMPLE_ROWS, len(train))

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces import SearchSpace
-from service.engine.base import Engine, Leg, LegResult, Measurement, Member
+from service.engine.base import Engine
 from service.errors import JobFailedError
+from service.legs import Leg, LegResult, Measurement, Member
 from service.search import Plan, Round, StageOutcome, Trial, make_strategy, promote
 from service.store import CheckpointFiles, NewTrial, Store
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from service.engine.base import Engine, Leg, LegFunction, LegResult
+from service.engine.base import Engine, LegFunction
+from service.legs import Leg, LegResult
 
 
 def execute_leg(function: LegFunction, context: Any, leg: Leg, *, slot: int, attempt: int) -> LegResult:

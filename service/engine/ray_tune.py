@@ -19,11 +19,12 @@ from typing import Any
 import ray
 from ray import cloudpickle
 
-from service.engine.base import Engine, Leg, LegFunction, LegResult, MemberResult
+from service.engine.base import Engine, LegFunction
 from service.engine.cluster import Cluster, Seat, check_seat
 from service.engine.desk import Desk, Outcome, Parcel
 from service.engine.local import check_keys
 from service.engine.slot import Welcome, unpack_result
+from service.legs import Leg, LegResult, MemberResult
 
 BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
 CLOSE_PATIENCE_S = 30.0  # Tune ends its trials in about a second

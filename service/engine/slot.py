@@ -12,9 +12,10 @@ from typing import Any
 import ray
 from ray import cloudpickle, tune
 
-from service.engine.base import Leg, LegFunction, LegResult
+from service.engine.base import LegFunction
 from service.engine.desk import Assignment, Outcome
 from service.engine.local import execute_leg
+from service.legs import Leg, LegResult
 
 REPORT_PERIOD_S = 1.0  # a report waits for Tune's loop, which is a few ms: at most one in this time
 

@@ -23,7 +23,7 @@ from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
 from lightning_modules.training import Precision, TrainingOutcome, TrainingSettings, evaluate_best, train
 from lightning_modules.trial import Mode
-from service.engine.base import Leg, LegResult, Measurement, Member, MemberResult
+from service.legs import Leg, LegResult, Measurement, Member, MemberResult
 from service.own_code import OwnDataModule, import_class, make_datamodule, make_module, sort_arguments
 
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter

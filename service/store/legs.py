@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from service.engine.base import Leg, LegResult, Measurement, MemberResult
 from service.errors import ConflictError
+from service.legs import Leg, LegResult, Measurement, MemberResult
 from service.store.database import Database
 from service.store.records import LegRecord, TimedMeasurement
 from service.store.rows import USE_NEW, get_job, get_trial, get_trials, leg_record, measurement_record

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from service.engine.base import Measurement
+from service.legs import Measurement
 from service.store.states import JobState, StageState, TrialState
 
 

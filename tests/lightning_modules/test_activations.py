@@ -63,7 +63,9 @@ def test_rrelu_draws_its_slope_in_training_and_takes_the_mean_slope_in_evaluatio
     torch.testing.assert_close(rrelu.eval()(x), torch.full_like(x, -11 / 48))
 
 
-@pytest.mark.parametrize(("name", "low"), [("gelu", -0.17), ("gelu_tanh", -0.17), ("silu", -0.278), ("mish", -0.309)])
+@pytest.mark.parametrize(
+    ("name", "low"), [("gelu", -0.17), ("gelu_tanh", -0.17), ("silu", -0.278), ("mish", -0.309)]
+)
 def test_the_smooth_activations_have_their_known_minimum(name, low):
     assert make_activation(name)(X).min().item() == pytest.approx(low, abs=1e-3)
 
@@ -117,5 +119,7 @@ def test_shallow_stacks_and_relu_kinds_are_not_warned_about():
 
 
 def test_an_unknown_activation_is_refused_with_the_nearest_name():
-    with pytest.raises(ConfigError, match=r"activation: must be one of relu, .* got 'reul': did you mean 'relu'\?"):
+    with pytest.raises(
+        ConfigError, match=r"activation: must be one of relu, .* got 'reul': did you mean 'relu'\?"
+    ):
         make_activation("reul")

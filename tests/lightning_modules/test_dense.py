@@ -10,7 +10,9 @@ BARE = DenseStyle(activation="relu", norm="none", norm_position="before", dropou
 
 
 def _style(**changes: object) -> DenseStyle:
-    return DenseStyle(**{"activation": "relu", "norm": "layer", "norm_position": "before", "dropout": 0.0, **changes})
+    return DenseStyle(
+        **{"activation": "relu", "norm": "layer", "norm_position": "before", "dropout": 0.0, **changes}
+    )
 
 
 def test_a_dense_layer_has_one_weight_for_each_pair_and_one_bias_for_each_output():
@@ -54,13 +56,13 @@ def test_a_residual_block_adds_its_input_or_a_projection_of_it():
     torch.testing.assert_close(wider(x), x @ wider.shortcut.weight.T + wider.branch(x))
 
 
-@pytest.mark.parametrize(
-    ("gate", "act"), [("swiglu", F.silu), ("geglu", F.gelu), ("siglu", torch.sigmoid)]
-)
+@pytest.mark.parametrize(("gate", "act"), [("swiglu", F.silu), ("geglu", F.gelu), ("siglu", torch.sigmoid)])
 def test_a_gated_feed_forward_follows_the_formula_with_its_gradients(gate, act):
     torch.manual_seed(0)
     block = GatedFeedForward(6, 6, gate=gate).double()
-    x, reference_x = (torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) for _ in "ab")
+    x, reference_x = (
+        torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) for _ in "ab"
+    )
     x.requires_grad_()
     reference_x.requires_grad_()
     w1, w2, wo = block.value, block.gate, block.out

@@ -475,23 +475,34 @@ def test_settings_are_checked(values: dict[str, Any], message: str) -> None:
         settings(**values)
 
 
+@pytest.mark.filterwarnings("ignore:Total length of")
 def test_data_without_a_training_batch_is_an_error() -> None:
     class Dropping(Blobs):
         def train_dataloader(self) -> DataLoader[Any]:
             return DataLoader(self.rows, batch_size=1000, drop_last=True)
 
+    class Constant(OwnNet):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
     with pytest.raises(ValueError, match="at least one training batch"):
-        train(own_net(), Dropping(), settings=settings(), seed=0, start_epoch=0, end_epoch=1, checkpoint=None)
+        train(Constant(), Dropping(), settings=settings(), seed=0, start_epoch=0, end_epoch=1, checkpoint=None)
 
 
+@pytest.mark.parametrize("hook", ["setup", "on_train_batch_start", "on_validation_epoch_end"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
-def test_an_exception_in_the_module_comes_out_as_it_is(error: type[BaseException]) -> None:
-    class Failing(OwnNet):
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            raise error("here")
+def test_an_exception_in_the_module_comes_out_as_it_is(hook: str, error: type[BaseException]) -> None:
+    """Lightning exits on KeyboardInterrupt and may leave the process deaf to the next one."""
 
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error("here")
+
+    module = own_net()
+    setattr(module, hook, fail)
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(error, match="here"):
-        train(Failing(), Blobs(), settings=settings(), seed=0, start_epoch=0, end_epoch=1, checkpoint=None)
+        train(module, Blobs(), settings=settings(), seed=0, start_epoch=0, end_epoch=1, checkpoint=None)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.gpu

@@ -1,4 +1,7 @@
-"""A driver in a process of its own: starts Ray, stays in a leg, and ends in the way that its arguments say."""
+"""A driver in a process of its own: runs legs on Ray and ends in the way that its arguments say.
+
+python driver.py finish|forget|stay|NAME-OF-AN-ADDRESS FOLDER
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,23 @@ from service.engine.ray_tune import RayTuneEngine
 
 def main(ending: str, folder: Path) -> None:
     engine = RayTuneEngine(
-        legs.CONTEXT, legs.act, num_slots=2, cpu=1, gpu=0, name="driver", storage=folder / "storage"
+        legs.CONTEXT,
+        legs.act,
+        num_slots=1,
+        cpu=1,
+        gpu=0,
+        name="driver",
+        storage=folder / "storage",
+        address=ending if ":" in ending else None,
     )
-    started = folder / "started"
-    started.mkdir()
-    long = legs.make_leg("long", "linger", folder=str(started))
     short = legs.make_leg("short", "walk")
     if ending == "forget":
         list(engine.run([short]))
-        (started / "short").touch()
         return
     with engine:
-        for _ in engine.run([short] if ending == "finish" else [short, long]):
-            if ending == "raise":
-                raise KeyError("of the caller")
+        list(engine.run([short]))
+        if ending == "stay":
+            list(engine.run([legs.make_leg("long", "linger", folder=str(folder))]))
     (folder / "closed").touch()
 
 

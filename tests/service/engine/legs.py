@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.base import Leg, LegResult, Measurement, Member, MemberResult
+from service.legs import Leg, LegResult, Measurement, Member, MemberResult
 
 CONTEXT = {"steps": np.linspace(0.0, 1.0, 100_000)}  # 800 kB: Ray keeps it in shared memory
 BIG = 3 * 2**20  # bytes; more than what an engine sends through its desk

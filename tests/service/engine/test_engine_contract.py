@@ -10,7 +10,8 @@ import legs
 import pytest
 from legs import CONTEXT, make_leg
 
-from service.engine.base import Engine, Leg, LegResult
+from service.engine.base import Engine
+from service.legs import Leg, LegResult
 
 
 def walks(count: int) -> list[Leg]:

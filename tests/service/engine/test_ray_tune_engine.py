@@ -12,10 +12,10 @@ import psutil
 import pytest
 from legs import make_leg
 
-from service.engine.base import Leg, LegResult
 from service.engine.cluster import Cluster
 from service.engine.ray_tune import RayTuneEngine
 from service.errors import InvalidSpecError
+from service.legs import Leg, LegResult
 
 Make = Callable[..., RayTuneEngine]
 

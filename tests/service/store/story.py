@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.engine.base import Leg, LegResult, Measurement, Member, MemberResult, MemberState
+from service.legs import Leg, LegResult, Measurement, Member, MemberResult, MemberState
 from service.store import JobRecord, NewStage, NewTrial, Store
 
 STAGES = (

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from story import a_leg, a_member, a_result, accuracy, new_trials, queued_job, record_plan, running_job
 
-from service.engine.base import LegResult, Measurement, MemberResult
 from service.errors import ConflictError, NotFoundError
+from service.legs import LegResult, Measurement, MemberResult
 from service.store import NewTrial, Store, TrialState
 
 

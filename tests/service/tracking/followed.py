@@ -7,7 +7,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from service.engine.base import Leg, LegResult, Measurement, Member, MemberResult, MemberState
+from service.legs import Leg, LegResult, Measurement, Member, MemberResult, MemberState
 from service.store import JobRecord, NewStage, NewTrial, Store
 from service.tracking import MlflowFollower, local_artifacts, local_tracking_uri
 from service.tracking.describe import TRIAL_TAG

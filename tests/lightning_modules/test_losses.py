@@ -1,0 +1,147 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lightning_modules.data.base import DataInfo
+from lightning_modules.errors import ConfigError
+from lightning_modules.losses import LOSSES, BinaryCrossEntropy, FocalLoss, class_weights, make_loss, num_outputs
+from lightning_modules.recipe import Recipe
+
+CLASSES = DataInfo(
+    kind="tabular", task="classification", num_outputs=3, num_train=20, num_validation=5, class_counts=(10, 8, 2)
+)
+TWO = replace(CLASSES, num_outputs=2, class_counts=(15, 5))
+VALUES = DataInfo(kind="tabular", task="regression", num_outputs=1, num_train=20, num_validation=5)
+
+
+def _logits(columns: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    return 2 * torch.randn(30, columns), torch.randint(0, max(columns, 2), (30,))
+
+
+def test_the_loss_is_chosen_by_the_task():
+    assert isinstance(make_loss(Recipe(), CLASSES), nn.CrossEntropyLoss)
+    prediction, target = torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 0.0])
+    assert make_loss(Recipe(), VALUES)(prediction, target).item() == 2.5
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_focal_loss_at_gamma_0_equals_cross_entropy_with_its_gradient(smoothing, weights):
+    logits, target = _logits()
+    gradients = []
+    for loss in ("focal", "cross_entropy"):
+        recipe = Recipe(loss=loss, focal_gamma=0.0, label_smoothing=smoothing, class_weights=weights)
+        x = logits.clone().requires_grad_()
+        value = make_loss(recipe, CLASSES)(x, target)
+        value.backward()
+        gradients.append((value.detach(), x.grad))
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_focal_loss_follows_the_formula():
+    logits, target = _logits()
+    p = logits.softmax(1)[torch.arange(30), target]
+    expected = (-0.25 * (1 - p) ** 2 * p.log()).mean()
+    torch.testing.assert_close(FocalLoss(gamma=2.0, alpha=0.25)(logits, target), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_the_focal_gradient_is_finite_for_rows_that_are_surely_right_or_wrong(gamma):
+    logits = torch.tensor([[200.0, 0.0], [0.0, 200.0], [0.0, 0.0]], requires_grad=True)
+    FocalLoss(gamma=gamma)(logits, torch.tensor([0, 0, 1])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_binary_cross_entropy_on_one_logit_equals_cross_entropy_on_two(smoothing, weights):
+    z, target = _logits(1)
+    settings = {"label_smoothing": smoothing, "class_weights": weights}
+    ours = make_loss(Recipe(loss="bce", **settings), TWO)(z, target)
+    two = torch.cat([torch.zeros_like(z), z], dim=1)
+    torch.testing.assert_close(ours, make_loss(Recipe(loss="cross_entropy", **settings), TWO)(two, target))
+
+
+def test_binary_cross_entropy_stays_finite_on_extreme_logits():
+    z = torch.tensor([[1e4], [-1e4]], requires_grad=True)
+    for weight in (None, torch.ones(2)):
+        loss = BinaryCrossEntropy(weight=weight)(z, torch.tensor([0, 1]))
+        assert loss.item() == pytest.approx(1e4)
+
+
+def test_label_smoothing_follows_the_formula():
+    logits, target = _logits()
+    q = F.one_hot(target, 3) * 0.9 + 0.1 / 3
+    expected = -(q * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(make_loss(Recipe(label_smoothing=0.1), CLASSES)(logits, target), expected)
+
+
+def test_huber_is_half_the_squared_error_inside_delta_and_linear_outside():
+    loss = make_loss(Recipe(loss="huber", huber_delta=2.0), VALUES)
+    target = torch.zeros(1)
+    assert loss(torch.tensor([[1.5]]), target).item() == pytest.approx(1.5**2 / 2)
+    assert loss(torch.tensor([[5.0]]), target).item() == pytest.approx(2 * (5 - 1))
+
+
+def test_mae_is_the_mean_distance():
+    loss = make_loss(Recipe(loss="mae"), VALUES)
+    assert loss(torch.tensor([[1.0], [-3.0]]), torch.zeros(2)).item() == 2.0
+
+
+def test_a_regression_loss_never_compares_every_row_with_every_other():
+    torch.manual_seed(0)
+    prediction, target = torch.randn(8, 1), torch.randn(8)
+    expected = sum((p - t) ** 2 for p, t in zip(prediction[:, 0], target, strict=True)) / 8
+    torch.testing.assert_close(make_loss(Recipe(), VALUES)(prediction, target), expected)
+    with pytest.raises(ConfigError, match=r"shape \(B, 1\), got \(8, 2\)"):
+        make_loss(Recipe(), VALUES)(torch.randn(8, 2), target)
+
+
+def test_balanced_weights_give_every_class_the_same_say_and_an_average_row_weight_1():
+    weights = class_weights(CLASSES)
+    counts = torch.tensor(CLASSES.class_counts)
+    torch.testing.assert_close(weights * counts, torch.full((3,), 20 / 3))
+    assert class_weights(replace(CLASSES, class_counts=(10, 10, 0))).tolist() == [1.0, 1.0, 0.0]
+
+
+def test_balanced_weights_need_the_counts():
+    with pytest.raises(ConfigError, match="needs the count of each of 3 classes"):
+        make_loss(Recipe(class_weights="balanced"), replace(CLASSES, class_counts=()))
+
+
+@pytest.mark.parametrize(
+    ("loss", "info"), [("mse", CLASSES), ("huber", TWO), ("cross_entropy", VALUES), ("focal", VALUES)]
+)
+def test_a_loss_that_contradicts_the_task_is_refused(loss, info):
+    with pytest.raises(
+        ConfigError, match=f"loss: a loss must fit the task, got '{loss}' for {info.task}: take auto"
+    ):
+        make_loss(Recipe(loss=loss), info)
+
+
+def test_bce_is_refused_for_more_than_two_classes():
+    with pytest.raises(ConfigError, match="'bce' needs exactly 2 classes, got 3"):
+        make_loss(Recipe(loss="bce"), CLASSES)
+
+
+def test_only_bce_asks_for_one_output():
+    assert [num_outputs(Recipe(loss=name), TWO) for name in ("auto", "focal", "bce")] == [2, 2, 1]
+    assert num_outputs(Recipe(), VALUES) == 1
+
+
+def test_an_even_guess_costs_the_logarithm_of_the_number_of_classes():
+    for name in ("cross_entropy", "focal"):
+        recipe = Recipe(loss=name, focal_gamma=0.0)
+        assert make_loss(recipe, CLASSES)(torch.zeros(5, 3), torch.arange(5) % 3).item() == pytest.approx(
+            math.log(3)
+        )
+
+
+def test_every_loss_is_described():
+    for entry in LOSSES.values():
+        assert all((entry.formula, entry.range, entry.used_for, entry.source))
