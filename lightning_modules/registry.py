@@ -61,6 +61,6 @@ class Registry(Mapping[str, Entry[T]]):
 def unknown_name(name: object, known: Iterable[str]) -> str:
     """Word the complaint about a name that is not among the known ones, with the nearest of them."""
     names = list(known)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     remedy = f"did you mean {near[0]!r}?" if near else "take one of them"
     return f"must be one of {', '.join(names)}, got {name!r}: {remedy}"

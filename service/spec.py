@@ -188,8 +188,17 @@ class Objective(_Section):
 class Rungs(_Section):
     """Epochs at which a round is compared: min_epochs, times reduction_factor, ..., the last epoch."""
 
-    min_epochs: int = Field(2, ge=1)
+    min_epochs: int | Literal["auto"] = Field(
+        "auto", description="the first rung; auto: a twelfth of a trial, for earlier values mislead"
+    )
     reduction_factor: int = Field(3, ge=2, description="one in this many goes on")
+
+    @field_validator("min_epochs")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"min_epochs is at least 1 or auto, got {value}")
+        return value
 
 
 class Search(_Section):
@@ -201,7 +210,16 @@ class Search(_Section):
         default_factory=dict, description="overrides of the family's space, by parameter"
     )
     rungs: Rungs = Rungs()
-    candidates: int = Field(6, ge=2, description="trials that a round starts with")
+    candidates: int | Literal["auto"] = Field(
+        "auto", description="trials that a round starts with; auto: 4 of the ladder's small steps, else 9"
+    )
+
+    @field_validator("candidates")
+    @classmethod
+    def _at_least_two(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 2:
+            raise ValueError(f"candidates are at least 2 or auto, got {value}")
+        return value
 
     @field_validator("order")
     @classmethod
@@ -293,7 +311,7 @@ class Spec(_Section):
     @model_validator(mode="after")
     def _budget_holds_a_round(self) -> Self:
         per_trial, rungs = self.budget.max_epochs_per_trial, self.search.rungs
-        if rungs.min_epochs > per_trial:
+        if isinstance(rungs.min_epochs, int) and rungs.min_epochs > per_trial:
             raise ValueError(
                 f"search.rungs.min_epochs <= budget.max_epochs_per_trial must hold, got {rungs.min_epochs} > "
                 f"{per_trial}: lower the first or raise the second"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from service.engine.guard import start_guard
 from service.errors import InvalidSpecError, TuneladderError
 
 OBJECT_STORE_BYTES = 2 * 2**30  # upper bound of shared memory for data and legs; what exceeds it goes to disk
+KNOCK_TIMEOUT_S = 10.0
 _QUIET_LOGGERS = ("ray", "ray.tune", "ray.train", "ray._private", "ray.air", "ray.data")
 # Set before Ray is imported, and only where the person has set nothing.
 _ENVIRONMENT = {
@@ -112,13 +114,10 @@ class Cluster:
 
         try:
             if not ray.is_initialized():
+                _knock(self._arguments["address"])
                 for name in _QUIET_LOGGERS:
                     logging.getLogger(name).setLevel(logging.CRITICAL)
-                ray.init(
-                    **self._arguments,
-                    log_to_driver=False,
-                    configure_logging=False,
-                )
+                ray.init(**self._arguments, log_to_driver=False, configure_logging=False)
                 self._owned = True
         except BaseException as error:  # whatever it is: wait() raises it where the person sees it
             self._error = error
@@ -137,6 +136,13 @@ def _prepare_environment(address: str | None) -> None:
         os.environ.setdefault(name, value)
     if address is not None and _token_exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_TIMEOUT_S).close()
 
 
 def _token_exists() -> bool:

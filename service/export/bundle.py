@@ -224,7 +224,8 @@ class Bundle:
         scores = self.predict_scores(rows)
         if self.info is None or self.info.task == "regression":
             return scores
-        return np.asarray(self.info.class_names)[scores.argmax(axis=1)]
+        names: np.ndarray[Any, Any] = np.asarray(self.info.class_names)[scores.argmax(axis=1)]
+        return names
 
     def predict_scores(self, rows: Any) -> np.ndarray[Any, Any]:
         """Predict probabilities, (N, num_classes), or values in the target's own unit, (N,)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import optuna
+
 from search_spaces import SearchSpace
 from service.search.plan import Plan
-from service.search.proposals import Proposer, make_sampler
+from service.search.proposals import Proposer
 from service.search.strategy import RoundMaker, Rounds
 
 
@@ -27,7 +29,7 @@ class JointStrategy:
             space,
             space.names,
             mode=plan.mode,
-            sampler=make_sampler("random" if random else "tpe", seed=seed % 2**32),
+            sampler=_sampler(random=random, seed=seed % 2**32),
         )
         self.history = self._maker.history
 
@@ -52,3 +54,9 @@ class JointStrategy:
             for params in asked:
                 self._proposer.drop(params)
         yield self._maker.outcome(stage, None, 0, 0)
+
+
+def _sampler(*, random: bool, seed: int) -> optuna.samplers.BaseSampler:
+    if random:
+        return optuna.samplers.RandomSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)

@@ -13,6 +13,9 @@ from service.spec import Mode, Spec
 REFINE = "refine"
 REFINE_SHARE = 0.4  # of the budget, kept for the last stage: it removes the stall of one-at-a-time tuning
 MIN_CANDIDATES = 3
+FIRST_RUNG = 1 / 12  # of a trial: at a twenty-fifth the values of several tasks mislead (docs/search.md)
+LADDER_CANDIDATES = 4  # `auto`: the steps of the ladder are small
+JOINT_CANDIDATES = 9  # `auto`: two halvings by the usual factor of 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +93,11 @@ def make_plan(spec: Spec, space: SearchSpace, *, metric: str, mode: Mode, cohort
             "at least one parameter must be open, got none: remove some from model or give search.space",
             field="search.space",
         )
+    max_epochs = spec.budget.max_epochs_per_trial
+    first = spec.search.rungs.min_epochs
     rungs = rung_epochs(
-        min_epochs=spec.search.rungs.min_epochs,
-        max_epochs=spec.budget.max_epochs_per_trial,
+        min_epochs=max(1, round(FIRST_RUNG * max_epochs)) if first == "auto" else first,
+        max_epochs=max_epochs,
         reduction_factor=spec.search.rungs.reduction_factor,
     )
     factor = spec.search.rungs.reduction_factor
@@ -128,7 +133,8 @@ def _one_stage(
         "joint": "everything is open at once: a TPE study over the whole space",
         "random": "everything is open at once: candidates are drawn at random",
     }[spec.search.strategy]
-    factor, candidates = spec.search.rungs.reduction_factor, spec.search.candidates
+    factor, wanted = spec.search.rungs.reduction_factor, spec.search.candidates
+    candidates = JOINT_CANDIDATES if wanted == "auto" else wanted
     while round_cost(candidates, rungs, factor) > spec.budget.epochs:
         candidates -= 1
     stage = Stage(
@@ -146,7 +152,8 @@ def _ladder_stages(
     spec: Spec, space: SearchSpace, rungs: tuple[int, ...]
 ) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
     """Give each step one round, highest priority first, while the budget lasts; the rest refines jointly."""
-    factor, wanted = spec.search.rungs.reduction_factor, spec.search.candidates
+    factor = spec.search.rungs.reduction_factor
+    wanted = LADDER_CANDIDATES if spec.search.candidates == "auto" else spec.search.candidates
     outlines = outline_stages(space, spec.search.order)
     total = spec.budget.epochs
     available = total - int(REFINE_SHARE * total) if len(space) > 1 else total

@@ -9,55 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from search_spaces import Choice, Float, Parameter, SearchSpace, Value
+from search_spaces import SearchSpace, Value
+from service.search.encoding import decode, distribution, encode
 from service.search.rounds import Params, Trial, loss_at, to_loss
 from service.spec import Mode
 
-SamplerName = Literal["tpe", "random", "quasi_random"]
-
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    if isinstance(parameter, Float):
-        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-    if isinstance(parameter, Choice):
-        if parameter.ordered:  # as an index: neighbours in the list are alike
-            return IntDistribution(0, len(parameter.choices) - 1)
-        return CategoricalDistribution(parameter.choices)
-    return IntDistribution(parameter.low, parameter.high, log=parameter.log)
-
-
-def _encode(parameter: Parameter, value: Value) -> Any:
-    if isinstance(parameter, Choice) and parameter.ordered:
-        return parameter.choices.index(value)
-    return value
-
-
-def _decode(parameter: Parameter, value: Any) -> Value:
-    decoded: Value = value
-    if isinstance(parameter, Choice) and parameter.ordered:
-        decoded = parameter.choices[value]
-    return decoded
-
-
-def make_sampler(name: SamplerName, *, seed: int, num_startup: int = 10) -> optuna.samplers.BaseSampler:
-    """Make one of Optuna's samplers; each is deterministic given its seed."""
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    if name == "quasi_random":
-        return optuna.samplers.QMCSampler(
-            qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False
-        )
-    return optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=num_startup, multivariate=True, constant_liar=True
-    )
 
 
 class Proposer:
@@ -67,7 +28,7 @@ class Proposer:
         space: The whole space.
         opens: Names of the parameters that the study proposes.
         mode: Direction of the objective.
-        sampler: Who proposes.
+        sampler: Who proposes; deterministic given its seed.
     """
 
     def __init__(
@@ -81,20 +42,20 @@ class Proposer:
         self._space = space
         self._open = tuple(space[name] for name in opens)
         self._mode: Mode = mode
-        self._distributions = {p.name: _distribution(p) for p in self._open}
+        self._distributions = {p.name: distribution(p) for p in self._open}
         self._study = optuna.create_study(direction="minimize", sampler=sampler)
         self._asked: list[tuple[optuna.Trial, dict[str, Value]]] = []
 
     def enqueue(self, params: Params) -> None:
         """Put a design of our own first in the queue."""
-        self._study.enqueue_trial({p.name: _encode(p, params[p.name]) for p in self._open})
+        self._study.enqueue_trial({p.name: encode(p, params[p.name]) for p in self._open})
 
     def ask(self, count: int, *, base: Params) -> list[dict[str, Value]]:
         """Ask for candidates: complete params, the open parameters laid over the base."""
         candidates = []
         for _ in range(count):
             trial = self._study.ask(fixed_distributions=self._distributions)
-            opened = {p.name: _decode(p, trial.params[p.name]) for p in self._open}
+            opened = {p.name: decode(p, trial.params[p.name]) for p in self._open}
             params = self._space.complete(dict(base) | opened)
             self._asked.append((trial, params))
             candidates.append(params)
@@ -148,7 +109,7 @@ class Proposer:
                 optuna.trial.create_trial(
                     state=TrialState.COMPLETE if done else TrialState.PRUNED,
                     value=loss if done else None,
-                    params={p.name: _encode(p, trial.params[p.name]) for p in self._open},
+                    params={p.name: encode(p, trial.params[p.name]) for p in self._open},
                     distributions=self._distributions,
                     intermediate_values=reported,
                 )

@@ -77,7 +77,8 @@ def test_the_output_size_follows_the_formula(size, kernel, stride, padding, dila
 
 
 @given(
-    size=st.integers(1, 12), kernel=st.sampled_from([1, 3, 5, 7]), dilation=st.integers(1, 3), spatial=st.sampled_from([1, 2])
+    size=st.integers(1, 12), kernel=st.sampled_from([1, 3, 5, 7]),
+    dilation=st.integers(1, 3), spatial=st.sampled_from([1, 2]),
 )  # fmt: skip
 def test_a_convolution_keeps_the_size_at_stride_1_and_halves_it_rounded_up_at_stride_2(
     size, kernel, dilation, spatial

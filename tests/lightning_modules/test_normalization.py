@@ -83,7 +83,7 @@ def test_batch_norm_refuses_a_batch_of_one_row_in_training_alone(spatial):
 
 
 def test_instance_norm_refuses_plain_features():
-    with pytest.raises(ConfigError, match="instance norm needs positions .* take layer or group"):
+    with pytest.raises(ConfigError, match=r"instance norm needs positions .* take layer or group"):
         make_norm("instance", 8)
 
 

@@ -8,19 +8,22 @@ WIDTH = 4
 LENGTHS = torch.tensor([2, 6, 1, 4])
 
 
-def _vanilla(x, state, w, u, b, c):
+def _vanilla(x, state, weights):
+    w, u, b, c = weights
     h = torch.tanh(w @ x + b + u @ state[0] + c)
     return (h,)
 
 
-def _lstm(x, state, w, u, b, c):
+def _lstm(x, state, weights):
+    w, u, b, c = weights
     h, cell = state
     i, f, g, o = (w @ x + b + u @ h + c).chunk(4)
     cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(cell), cell
 
 
-def _gru(x, state, w, u, b, c):
+def _gru(x, state, weights):
+    w, u, b, c = weights
     (h,) = state
     wr, wz, wn = (w @ x + b).chunk(3)
     ur, uz, un = (u @ h + c).chunk(3)
@@ -35,11 +38,11 @@ STEP = {"vanilla": (_vanilla, 1), "lstm": (_lstm, 2), "gru": (_gru, 1)}
 def _loop(name: str, weights: dict[str, torch.Tensor], x: torch.Tensor, suffix: str) -> torch.Tensor:
     """Run one row of valid steps through the cell's equations."""
     step, num_states = STEP[name]
-    w, u, b, c = (weights[f"{part}_l0{suffix}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    parts = tuple(weights[f"{part}_l0{suffix}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     state = tuple(torch.zeros(WIDTH, dtype=x.dtype) for _ in range(num_states))
     outputs = []
     for step_x in reversed(x) if suffix else x:
-        state = step(step_x, state, w, u, b, c)
+        state = step(step_x, state, parts)
         outputs.append(state[0])
     return torch.stack(outputs[::-1] if suffix else outputs)
 

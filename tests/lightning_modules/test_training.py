@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import random
+import signal
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -55,6 +55,8 @@ def batch(info: DataInfo, rows: int = 4) -> tuple[dict[str, Tensor], Tensor]:
         assert info.image_shape is not None
         return {"image": torch.randn(rows, *info.image_shape)}, target
     if info.kind == "tabular":
+        if not info.cardinalities:
+            return {"numeric": torch.randn(rows, info.num_features)}, target
         codes = torch.stack([torch.randint(0, size, (rows,)) for size in info.cardinalities], dim=1)
         return {"numeric": torch.randn(rows, info.num_features), "categories": codes}, target
     lengths = torch.randint(1, info.max_length + 1, (rows,))

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from legs import make_leg
 
-from service.engine.cluster import Cluster
+from service.engine.cluster import Cluster, Seat, count_seats
 from service.engine.ray_tune import RayTuneEngine
 from service.errors import InvalidSpecError
 from service.legs import Leg, LegResult
@@ -49,6 +49,13 @@ def seen(result: LegResult) -> list[str]:
     checkpoint = result.members[0].checkpoint
     assert checkpoint is not None
     return checkpoint.decode().split("|")
+
+
+def is_slot(process: psutil.Process) -> bool:
+    try:
+        return process.name().startswith("ray::ImplicitFunc")  # as Tune calls a function's actor
+    except psutil.NoSuchProcess:
+        return False
 
 
 def gathering(tmp_path: Path, count: int, expected: int) -> list[Leg]:
@@ -124,8 +131,8 @@ def test_closing_ends_slots_that_are_in_the_middle_of_a_leg(make: Make, tmp_path
     engine.close()
     with pytest.raises(RuntimeError, match="the engine was closed; legs still open: long"):
         next(results)
-    mine = psutil.Process().children(recursive=True)
-    assert not [child for child in mine if child.name().startswith("ray::ImplicitFunc")]
+    slots = [child for child in psutil.Process().children(recursive=True) if is_slot(child)]
+    assert psutil.wait_procs(slots, timeout=60)[1] == []
 
 
 @pytest.mark.parametrize(("gpu", "num_slots", "per_device"), [(1.0, 4, 1), (0.5, 8, 2)])
@@ -161,3 +168,9 @@ def test_a_slot_that_fits_on_no_node_is_refused_before_anything_starts(make: Mak
         make(cpu=9)
     assert cpu.value.field == "resources.cpu"
     assert not (tmp_path / "storage").exists()
+
+
+def test_seats_are_counted_by_what_runs_out_first(cluster: Cluster) -> None:
+    cluster.wait()
+    seats = [Seat(cpu=1, gpu=0), Seat(cpu=3, gpu=0), Seat(cpu=1, gpu=0.5), Seat(cpu=1, gpu=2), Seat(cpu=1, gpu=3)]
+    assert [count_seats(seat) for seat in seats] == [8, 2, 8, 2, 1]
