@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,21 +51,40 @@ class ResolvedJob:
 
 
 @contextmanager
-def _field_errors(prefix: str) -> Iterator[None]:
+def _field_errors(prefix: str, spec_keys: Mapping[str, str] | None = None) -> Iterator[None]:
     """Turn the packages' own errors into the one for people, with the field's path in the spec."""
     try:
         yield
     except (SpaceError, ConfigError, DataError) as error:
-        field = f"{prefix}.{error.field}" if error.field else prefix
+        key = (spec_keys or {}).get(error.field or "", error.field)
+        field = f"{prefix}.{key}" if key else prefix
         message = str(error).removeprefix(f"{error.field}: ")
         raise InvalidSpecError(message, field=field) from None
 
 
-def load_class(import_path: str, *, field: str) -> type:
+def _spec_keys(section: object) -> dict[str, str]:
+    """Say what the fields of a data source are called in a spec."""
+    match section:
+        case TableData():
+            file = "csv" if section.csv else "parquet"
+            return {"path": file, "test_path": "test", "columns": file}
+        case TextData():
+            return {"path": "text", "test_path": "test"}
+        case IdxData():
+            return {"folder": "idx"}
+    return {}
+
+
+def load_class(import_path: str, *, field: str, base: str) -> type:
     """Import a class by its path, `my_package.models:MyModule`; the current folder is searched as well.
 
+    Args:
+        import_path: Module and class.
+        field: Of the spec, for errors.
+        base: The class of pytorch_lightning that it must inherit from.
+
     Raises:
-        InvalidSpecError: The module or the class is not there, or importing it raises.
+        InvalidSpecError: The module or the class is not there, importing it raises, or it is of another kind.
     """
     module_name, _, name = import_path.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
@@ -85,6 +103,14 @@ def load_class(import_path: str, *, field: str) -> type:
         near = difflib.get_close_matches(name, names, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else "check the name"
         raise InvalidSpecError(f"{module_name!r} must have a class {name!r}, it has none: {remedy}", field=field)
+    import pytorch_lightning
+
+    if not issubclass(found, getattr(pytorch_lightning, base)):
+        raise InvalidSpecError(
+            f"the class must be a pytorch_lightning.{base}, {import_path} is none: derive it from {base} "
+            "(of pytorch_lightning: the one of the package `lightning` is another class)",
+            field=field,
+        )
     return found
 
 
@@ -135,19 +161,34 @@ def resolve(spec: Spec) -> ResolvedJob:
         InvalidSpecError: A rule is broken; names the field, the rule, the value and the remedy.
     """
     if isinstance(spec.family, ModuleFamily):
-        load_class(spec.family.module, field="family.module")
+        module = load_class(spec.family.module, field="family.module", base="LightningModule")
+    data_class = None
     if isinstance(spec.data, ModuleData):
-        load_class(spec.data.module, field="data.module")
+        data_class = load_class(spec.data.module, field="data.module", base="LightningDataModule")
         source, data = None, None
     else:
-        with _field_errors("data"):
+        with _field_errors("data", _spec_keys(spec.data)):
             source = make_source(spec)
             data = source.read_training()
+    if isinstance(spec.family, ModuleFamily):
+        _check_arguments(spec, module, data_class)
     space = _resolve_space(spec, data.info if data else None)
     metric, mode = _resolve_objective(spec, data.info if data else None)
     with _field_errors("search"):
         outline_stages(space, spec.search.order)
     return ResolvedJob(spec=spec, space=space, metric=metric, mode=mode, source=source, data=data)
+
+
+def _check_arguments(spec: Spec, module: type, data_class: type | None) -> None:
+    """Check that a person's own classes take what the spec sets and searches."""
+    from service.own_code import BuiltInData, sort_arguments
+
+    for section, names in (("model", spec.model), ("search.space", spec.search.space)):
+        for name in names:
+            try:
+                sort_arguments({name: None}, module=module, data=data_class or BuiltInData)
+            except ValueError as error:
+                raise InvalidSpecError(f"{error}: rename it", field=f"{section}.{name}") from None
 
 
 def _resolve_objective(spec: Spec, info: DataInfo | None) -> tuple[str, Mode]:
@@ -229,9 +270,3 @@ def _check_settings(spec: Spec, space: SearchSpace) -> None:
 
 def _edges(parameter: Parameter) -> tuple[Value, ...]:
     return parameter.choices if isinstance(parameter, Choice) else (parameter.low, parameter.high)
-
-
-def accepts(callable_: Any, name: str) -> bool:
-    """Say whether a constructor takes a keyword argument of this name."""
-    parameters = inspect.signature(callable_).parameters
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

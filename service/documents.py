@@ -14,12 +14,30 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from service.errors import InvalidSpecError
-from service.spec import Spec
+from service.spec import ModuleFamily, Spec, data_section
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _PRIMITIVES = frozenset({"bool", "int", "float", "str"})
 _PATH_KEYS = ("csv", "parquet", "idx", "text", "test")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: a key stands once, and 1e-4 is a number (in YAML 1.1 it is a text)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice; YAML would take the last one in silence."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        repeated = next((key for key in keys if keys.count(key) > 1), None)
+        if repeated is not None:
+            problem = f"the key {repeated!r} stands twice in one mapping"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+)
 
 
 def load_spec(path: Path) -> Spec:
@@ -36,12 +54,12 @@ def load_spec(path: Path) -> Spec:
             f"the spec must be a readable text file, got {path} ({reason}): check the path"
         ) from None
     try:
-        body = yaml.safe_load(text)
+        body = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
         problem = getattr(error, "problem", None) or "not valid YAML"
-        raise InvalidSpecError(f"{path} must be YAML or JSON, got: {problem}{at}") from None
+        raise InvalidSpecError(f"{path} must be YAML or JSON, got: {problem}{at}: correct it") from None
     if not isinstance(body, Mapping):
         found = "an empty file" if body is None else type(body).__name__
         raise InvalidSpecError(
@@ -73,7 +91,7 @@ def parse_spec(body: Mapping[str, Any], *, folder: Path | None = None) -> Spec:
         # Strict, and as JSON: "12" is no number and 1 no text, yet a list may be a tuple.
         return Spec.model_validate_json(json.dumps(resolved, default=str), strict=True)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(error, resolved) from None
 
 
 def resolve_path(text: str, *, folder: Path, field: str) -> str:
@@ -96,7 +114,7 @@ def resolve_path(text: str, *, folder: Path, field: str) -> str:
     return os.path.normpath(folder.absolute() / Path(_VARIABLE.sub(fill, text)).expanduser())
 
 
-def _explain(error: ValidationError) -> InvalidSpecError:
+def _explain(error: ValidationError, body: Mapping[str, Any]) -> InvalidSpecError:
     """Turn the first of pydantic's errors into one message: field, rule, value, remedy."""
     problems = error.errors()
     first = problems[0]
@@ -107,7 +125,7 @@ def _explain(error: ValidationError) -> InvalidSpecError:
     field = ".".join(parts)
     given = first.get("input")
     if first["type"] == "extra_forbidden":
-        return InvalidSpecError(_unknown_key(parts), field=field)
+        return InvalidSpecError(_unknown_key(parts, body), field=field)
     if first["type"] == "missing":
         return InvalidSpecError(f"is required: add {parts[-1]} to the spec", field=field)
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -122,17 +140,19 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _unknown_key(parts: list[str]) -> str:
-    known = _keys_at(parts[:-1])
+def _unknown_key(parts: list[str], body: Mapping[str, Any]) -> str:
+    known = _keys_at(parts[:-1], body)
     near = difflib.get_close_matches(parts[-1], known, n=1)
     remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
     return f"unknown key {parts[-1]!r}: {remedy}"
 
 
-def _keys_at(parts: list[str]) -> list[str]:
+def _keys_at(parts: list[str], body: Mapping[str, Any]) -> list[str]:
     """List the keys that a section of the spec knows."""
-    section: type[BaseModel] = Spec
-    for part in parts:
+    if parts == ["data"]:
+        return list(data_section(body["data"]).model_fields)
+    section: type[BaseModel] = ModuleFamily if parts[:1] == ["family"] else Spec
+    for part in parts[1:] if section is ModuleFamily else parts:
         info = section.model_fields.get(part)
         kind = info.annotation if info else None
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):

@@ -37,6 +37,12 @@ class Arguments:
     data: dict[str, Any]
 
 
+class BuiltInData:
+    """Names what a hyperparameter may set of the data module of anything but a person's own data."""
+
+    def __init__(self, batch_size: int) -> None: ...
+
+
 def import_class(path: str | type) -> type[Any]:
     """Import a class by its path, `package.module:Class`; a class is given back as it is.
 

@@ -133,7 +133,9 @@ class Runner:
             while True:
                 if isinstance(asked, Round):
                     self._stage = asked.stage
-                    asked = rounds.send(self._run_round(asked))
+                    trials = self._run_round(asked)
+                    self._give_up_if_all_failed()
+                    asked = rounds.send(trials)
                 else:
                     self.store.record_stage_outcome(self.job_id, asked.stage, _outcome_record(asked))
                     self._outcomes.append(asked)
@@ -141,6 +143,11 @@ class Runner:
                     asked = next(rounds)
         except StopIteration:
             return
+
+    def _give_up_if_all_failed(self) -> None:
+        """End after a first round in which every trial raised: that is no matter of hyperparameters."""
+        if all(trial.state == "failed" and not trial.epochs for trial in self._trials.values()):
+            raise JobFailedError(self._why_nothing_worked(out_of_time=False))
 
     def _run_round(self, round_: Round) -> tuple[Trial, ...]:
         numbers = self._open_trials(round_)

@@ -24,6 +24,7 @@ Primitive = bool | int | float | str | None
 
 _METRICS_UP = frozenset({"val_accuracy", "val_macro_f1", "val_auroc", "val_r2"})
 _METRICS_DOWN = frozenset({"val_loss", "val_rmse", "val_mae"})
+_DURATION_RULE = "a duration is a number of seconds or a text such as 90s, 30m, 1h30m"
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?\s*(?:(\d+(?:\.\d+)?)m)?\s*(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -37,11 +38,11 @@ def known_mode(metric: str) -> Mode | None:
 def parse_duration(value: object) -> float:
     """Turn seconds (a number) or a text such as `90s`, `30m`, `1h30m` into seconds."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("a duration is a number of seconds or a text such as 90s, 30m, 1h30m")
+        raise ValueError(f"{_DURATION_RULE}, got {value!r}: change it")
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if not match or not any(match.groups()):
-            raise ValueError("a duration is a number of seconds or a text such as 90s, 30m, 1h30m")
+            raise ValueError(f"{_DURATION_RULE}, got {value!r}: change it")
         hours, minutes, seconds = (float(part or 0) for part in match.groups())
         value = hours * 3600 + minutes * 60 + seconds
     return float(value)
@@ -73,11 +74,21 @@ def _import_path(value: str) -> str:
 
 
 class _Splits(_Section):
-    validation_fraction: float = Field(0.15, gt=0, lt=0.9, description="share of all rows, stratified")
-    test_fraction: float = Field(
-        0.15, gt=0, lt=0.9, description="share of all rows; unused where a test file is given"
+    validation_fraction: float = Field(
+        0.15,
+        gt=0,
+        lt=0.9,
+        description="share of all rows that steers the search, stratified by class; with test_fraction below 0.95",
     )
-    split_seed: int = Field(0, ge=0, description="the splits follow from this alone")
+    test_fraction: float = Field(
+        0.15,
+        gt=0,
+        lt=0.9,
+        description="share of all rows that only the winner meets; unused where the test split is given",
+    )
+    split_seed: int = Field(
+        0, ge=0, description="the splits follow from this alone, so that another seed keeps them"
+    )
 
     @model_validator(mode="after")
     def _leave_rows_for_training(self) -> Self:
@@ -98,14 +109,16 @@ class NamedData(_Splits):
 class TableData(_Splits):
     """A CSV or Parquet file with a target column."""
 
-    csv: str | None = None
-    parquet: str | None = None
-    target: str
+    csv: str | None = Field(None, description="the file, with a header line; either this or parquet")
+    parquet: str | None = Field(None, description="the file; either this or csv")
+    target: str = Field(description="the column to predict")
     test: str | None = Field(None, description="a file of the same format: it is the test split")
-    categorical: tuple[str, ...] = Field((), description="columns that are categories, whatever their type")
+    categorical: tuple[str, ...] = Field(
+        (), description="columns that are categories, whatever their type, such as codes written as numbers"
+    )
     drop: tuple[str, ...] = Field((), description="columns that are not features")
     task: Literal["classification", "regression"] | None = Field(
-        None, description="default: classification for text, booleans and few integers"
+        None, description="by default classification for text, booleans and few integers, else regression"
     )
 
     @model_validator(mode="after")
@@ -118,25 +131,33 @@ class TableData(_Splits):
 class IdxData(_Splits):
     """A folder of images and labels in MNIST's own IDX format, gzipped or not."""
 
-    idx: str
+    idx: str = Field(
+        description="the folder, with *images-idx3-ubyte and *labels-idx1-ubyte; a t10k pair is the test split"
+    )
 
 
 class TextData(_Splits):
     """A file of lines `LABEL text`, the label up to its first colon; rare words become `<unk>`."""
 
-    text: str
-    test: str | None = None
-    encoding: str = "utf-8"
-    min_frequency: int = Field(2, ge=1, description="words seen less often in training are <unk>")
-    max_vocabulary: int = Field(20_000, ge=3)
-    max_length: int = Field(64, ge=1, description="words; longer texts are cut")
+    text: str = Field(description="the file; a label such as DESC:manner counts as DESC")
+    test: str | None = Field(None, description="a file of the same kind: it is the test split")
+    encoding: str = Field("utf-8", description="of both files, such as latin-1; a wrong one is an error")
+    min_frequency: int = Field(
+        2, ge=1, description="words seen less often in training are <unk>: one example teaches nothing"
+    )
+    max_vocabulary: int = Field(
+        20_000, ge=3, description="words at most, <pad> and <unk> included; the most frequent are kept"
+    )
+    max_length: int = Field(64, ge=1, description="words; longer texts are cut, for time grows with length")
 
 
 class ModuleData(_Section):
     """A person's own LightningDataModule, by import path."""
 
-    module: str
-    params: dict[str, Any] = Field(default_factory=dict)
+    module: str = Field(description="import path, such as my_package.data:MyData")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of its constructor that no trial changes"
+    )
 
     @field_validator("module")
     @classmethod
@@ -159,20 +180,33 @@ def _pick_data(value: object) -> object:
     """Choose the section by its key, so that an error speaks of one kind of data and not of all."""
     if not isinstance(value, Mapping):
         return value
+    return data_section(value).model_validate_json(json.dumps(value, default=str), strict=True)
+
+
+def data_section(value: Mapping[str, Any]) -> type[BaseModel]:
+    """Name the kind of data that a mapping means, by its key.
+
+    Raises:
+        ValueError: It has the key of none.
+    """
     keys = [key for key in _DATA_KEYS if key in value]
     if not keys:
         raise ValueError(
             f"data is given by one of {', '.join(_DATA_KEYS)}, got {', '.join(map(str, value)) or 'nothing'}: "
             "for a built-in set write data: {name: digits}"
         )
-    return _DATA_KEYS[keys[0]].model_validate_json(json.dumps(value, default=str), strict=True)
+    return _DATA_KEYS[keys[0]]
 
 
 class Objective(_Section):
     """The metric that decides. Without it: val_accuracy, or val_rmse for regression."""
 
-    metric: str = "auto"
-    mode: Mode | None = None
+    metric: str = Field(
+        "auto", description="by the name under which it is logged; auto is val_accuracy, for regression val_rmse"
+    )
+    mode: Mode | None = Field(
+        None, description="follows from a known metric and may not contradict it; needed for one of your own"
+    )
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -191,7 +225,7 @@ class Rungs(_Section):
     min_epochs: int | Literal["auto"] = Field(
         "auto", description="the first rung; auto: a twelfth of a trial, for earlier values mislead"
     )
-    reduction_factor: int = Field(3, ge=2, description="one in this many goes on")
+    reduction_factor: int = Field(3, ge=2, description="one in this many goes on from a rung, rounded up")
 
     @field_validator("min_epochs")
     @classmethod
@@ -204,12 +238,16 @@ class Rungs(_Section):
 class Search(_Section):
     """How candidates are found."""
 
-    strategy: Strategy = "ladder"
-    order: tuple[str, ...] = DEFAULT_ORDER
+    strategy: Strategy = Field(
+        "ladder", description="in the documented order (ladder), all at once (joint), or drawn at random (random)"
+    )
+    order: tuple[str, ...] = Field(
+        DEFAULT_ORDER, description="highest impact first, each once; parameters that it leaves out come after it"
+    )
     space: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="overrides of the family's space, by parameter"
     )
-    rungs: Rungs = Rungs()
+    rungs: Rungs = Field(Rungs(), description="epochs at which a round is compared")
     candidates: int | Literal["auto"] = Field(
         "auto", description="trials that a round starts with; auto: 4 of the ladder's small steps, else 9"
     )
@@ -233,25 +271,33 @@ class Search(_Section):
 class Budget(_Section):
     """What a job may spend. Epochs count for all trials together."""
 
-    epochs: int = Field(300, ge=1)
-    max_epochs_per_trial: int = Field(20, ge=1)
-    wall_clock: Duration | None = Field(None, description="ends the job at the end of a leg")
+    epochs: int = Field(300, ge=1, description="of all trials together; at least one round of two candidates")
+    max_epochs_per_trial: int = Field(
+        20, ge=1, description="length of a whole trial: the last rung, and what schedules span"
+    )
+    wall_clock: Duration | None = Field(
+        None, description="ends the job at the end of a leg; counts over interruptions; no limit by default"
+    )
 
 
 class EarlyStopping(_Section):
     """Patience inside a trial: epochs without an improvement of more than min_delta."""
 
-    patience: int | None = Field(5, ge=1)
-    min_delta: float = Field(0.0, ge=0)
+    patience: int | None = Field(5, ge=1, description="epochs; null lets every trial reach its rung")
+    min_delta: float = Field(0.0, ge=0, description="in the metric's unit; a smaller gain is noise")
 
 
 class Resources(_Section):
     """What one slot gets. torch's threads follow from cpu, never from the machine."""
 
-    cpu: int = Field(1, ge=1)
-    gpu: float = Field(0, ge=0)
-    cohort_size: int | Literal["auto"] = "auto"
-    precision: Literal["32", "bf16", "64"] = "32"
+    cpu: int = Field(1, ge=1, description="cores; results depend on their number in the last digits")
+    gpu: float = Field(0, ge=0, description="a share of one (0.25: four slots share it) or a whole number")
+    cohort_size: int | Literal["auto"] = Field(
+        "auto", description="trials that are trained together in one leg, at least 1; auto is 1"
+    )
+    precision: Literal["32", "bf16", "64"] = Field(
+        "32", description="bits of a float; bf16 is mixed with 32 and needs hardware that has it"
+    )
 
     @field_validator("gpu")
     @classmethod
@@ -277,7 +323,9 @@ class Tracking(_Section):
 class Export(_Section):
     """What the bundle holds beside its description."""
 
-    formats: tuple[ExportFormat, ...] = ("checkpoint",)
+    formats: tuple[ExportFormat, ...] = Field(
+        ("checkpoint",), description="the checkpoint is always written; safetensors adds weights without code"
+    )
 
 
 def _pick_family(value: object) -> object:
@@ -293,20 +341,26 @@ def _pick_family(value: object) -> object:
 class Spec(_Section):
     """A tuning job as a person submits it."""
 
-    name: str = Field("job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-    family: Annotated[Literal["mlp", "cnn", "rnn"] | ModuleFamily, BeforeValidator(_pick_family)]
-    data: Annotated[DataSection, BeforeValidator(_pick_data)]
+    name: str = Field(
+        "job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="for people, and part of folder names"
+    )
+    family: Annotated[Literal["mlp", "cnn", "rnn"] | ModuleFamily, BeforeValidator(_pick_family)] = Field(
+        description="what is trained: mlp takes tables and images, cnn images, rnn texts; or a module of your own"
+    )
+    data: Annotated[DataSection, BeforeValidator(_pick_data)] = Field(
+        description="what it is trained on; the first key that names data decides which other keys there are"
+    )
     model: dict[str, Primitive] = Field(
         default_factory=dict, description="settings of the family that are fixed, not searched"
     )
-    objective: Objective = Objective()
-    search: Search = Search()
-    budget: Budget = Budget()
-    early_stopping: EarlyStopping = EarlyStopping()
-    resources: Resources = Resources()
-    seed: int = Field(0, ge=0, lt=2**63)
-    tracking: Tracking = Tracking()
-    export: Export = Export()
+    objective: Objective = Field(Objective(), description="what better means")
+    search: Search = Field(Search(), description="how candidates are found and compared")
+    budget: Budget = Field(Budget(), description="what the job may spend")
+    early_stopping: EarlyStopping = Field(EarlyStopping(), description="when a trial ends by itself")
+    resources: Resources = Field(Resources(), description="what one slot gets")
+    seed: int = Field(0, ge=0, lt=2**63, description="everything random in search and trials follows from it")
+    tracking: Tracking = Field(Tracking(), description="where the job shows in MLflow")
+    export: Export = Field(Export(), description="what the bundle holds")
 
     @model_validator(mode="after")
     def _budget_holds_a_round(self) -> Self:

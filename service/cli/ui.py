@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 from typing import Annotated
 
 import typer
 
 from service.cli.options import DEFAULT_HOME, HomeOption
-from service.errors import NotFoundError
+from service.errors import NotFoundError, TuneladderError
 from service.home import Home
 
 
@@ -18,17 +21,25 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
     """Open the MLflow UI on what this home folder has tracked; Ctrl-C ends it."""
-    from service.tracking import ui_command
+    from service.tracking import UI_ENVIRONMENT, ui_command
 
     places = Home(home)
     if not places.store_file.exists():
         raise NotFoundError(f"no job has run in {places.folder}: give --home, or start one with tuneladder run")
     typer.echo(f"MLflow UI: http://{host}:{port} (runs are under Training runs; Ctrl-C ends it)", err=True)
-    process = subprocess.Popen(ui_command(places.folder, host=host, port=port))
+    # A session of its own: the server starts workers, and all of them end together.
+    process = subprocess.Popen(
+        ui_command(places.folder, host=host, port=port),
+        env={**os.environ, **UI_ENVIRONMENT},
+        start_new_session=True,
+    )
     try:
         code = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()
-        raise
-    raise typer.Exit(code)
+    if code:
+        raise TuneladderError(
+            f"the MLflow server ended with code {code}: see its messages above, or choose another --port"
+        )

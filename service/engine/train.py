@@ -24,7 +24,7 @@ from lightning_modules.task import build_task
 from lightning_modules.training import Precision, TrainingOutcome, TrainingSettings, evaluate_best, train
 from lightning_modules.trial import Mode
 from service.legs import Leg, LegResult, Measurement, Member, MemberResult
-from service.own_code import OwnDataModule, import_class, make_datamodule, make_module, sort_arguments
+from service.own_code import BuiltInData, OwnDataModule, import_class, make_datamodule, make_module, sort_arguments
 
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred
@@ -191,17 +191,11 @@ def _build_own(
         arguments = sort_arguments(values, module=module_class, data=data_class)
         own = make_datamodule(data_class, {**context.data.params, **arguments.data})
         return make_module(module_class, arguments.module, info=None), own
-    arguments = sort_arguments(values, module=module_class, data=_BuiltInData)
+    arguments = sort_arguments(values, module=module_class, data=BuiltInData)
     data = context.data
     batch_size = arguments.data.get("batch_size", _OWN_BATCH_SIZE)
     module = make_module(module_class, arguments.module, info=data.info)
     return module, _array_datamodule(context, data, batch_size=batch_size, seed=seed)
-
-
-class _BuiltInData:
-    """Names what a hyperparameter may set of a built-in set's data module."""
-
-    def __init__(self, batch_size: int) -> None: ...
 
 
 def _array_datamodule(context: LegContext, data: TrainingData, *, batch_size: int, seed: int) -> ArrayDataModule:

@@ -45,6 +45,14 @@ class History:
         """Epochs trained in all."""
         return sum(trial.epochs for trial in self.trials)
 
+    @property
+    def charged_epochs(self) -> int:
+        """Epochs that count against the budget: a trial that ends in its first one, unmeasured, costs it.
+
+        Without this a search whose trials all fail at once would never end.
+        """
+        return sum(max(1, trial.epochs) for trial in self.trials)
+
     def has(self, params: Params) -> bool:
         """Say whether these params were tried."""
         return any(dict(trial.params) == dict(params) for trial in self.trials)

@@ -59,8 +59,8 @@ class RoundMaker:
 
     @property
     def epochs_left(self) -> int:
-        """Epochs of the budget that no trial has trained yet."""
-        return self.plan.budget_epochs - self.history.epochs
+        """Epochs of the budget that no trial has spent yet."""
+        return self.plan.budget_epochs - self.history.charged_epochs
 
     def affordable(self, wanted: int, rungs: tuple[int, ...] | None = None) -> int:
         """Say how many candidates a round can start with, at most `wanted`, at its full cost."""
