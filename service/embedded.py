@@ -191,6 +191,8 @@ class _Seats:
                 address=self._options.address,
             )
         )
+        import service.engine.trials  # noqa: F401  Tune's import takes as long as Ray's start: side by side
+
         cluster.wait()
         self.ray_init_s = time.monotonic() - began
         return RayTuneEngine(
@@ -237,13 +239,13 @@ class _Run:
         self._counted_to = time.monotonic() - self.seats.start_s
         self._record_plan()
         store.start_job(job.id)
-        follower = self._follower().start()
+        follower = self._follower()
         if on_start is not None:
             engine = self.seats.engine
             on_start(Started(job=job, plan=self.plan, num_slots=engine.num_slots, resumed=resumed))
         say("training")
         try:
-            outcome = self._search(observer)
+            outcome = self._search(observer, follower)
             self.seats.close()
             say("testing the winner and writing its bundle")
             self._finish(outcome)
@@ -282,10 +284,11 @@ class _Run:
             artifacts=local_artifacts(folder),
         )
 
-    def _search(self, observer: Observer | None) -> Outcome:
+    def _search(self, observer: Observer | None, follower: MlflowFollower) -> Outcome:
         spec = self.resolved.spec
 
         def observe(progress: Progress) -> None:
+            follower.start()  # not before: MLflow's import would slow the start of the slots down
             self._count_time()
             if observer is not None:
                 observer(progress)
@@ -366,6 +369,7 @@ class _Run:
 
 def _flush(follower: MlflowFollower, say: Say) -> None:
     say("writing to MLflow")
+    follower.start()
     report = follower.stop(flush=True)
     if report.warning:
         say(report.warning)

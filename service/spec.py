@@ -348,7 +348,7 @@ class Spec(_Section):
         description="what is trained: mlp takes tables and images, cnn images, rnn texts; or a module of your own"
     )
     data: Annotated[DataSection, BeforeValidator(_pick_data)] = Field(
-        description="what it is trained on; the first key that names data decides which other keys there are"
+        description="what it is trained on: name, csv, parquet, idx, text or module, with the keys of that kind"
     )
     model: dict[str, Primitive] = Field(
         default_factory=dict, description="settings of the family that are fixed, not searched"

@@ -73,8 +73,9 @@ class MlflowFollower:
         self._thread = threading.Thread(target=self._run, name=f"mlflow-{job_id}", daemon=True)
 
     def start(self) -> Self:
-        """Begin to follow."""
-        self._thread.start()
+        """Begin to follow; nothing happens where it has begun."""
+        if self._thread.ident is None:
+            self._thread.start()
         return self
 
     def stop(

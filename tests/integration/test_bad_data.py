@@ -1,0 +1,229 @@
+"""Bad data end with exit code 2 and one message: field, rule, value, remedy; nothing is left behind."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from in_process import Command
+from mistakes import Case, check, replaced
+
+TABLE = "colour,size,kind\n" + "".join(f"{'red' if i % 3 else 'blue'},{i}.5,{'ab'[i % 2]}\n" for i in range(40))
+
+
+def write_table(folder: Path, text: str = TABLE, name: str = "rows.csv") -> None:
+    (folder / name).write_text(text)
+
+
+def write_texts(
+    folder: Path, text: str | None = None, *, encoding: str = "utf-8", name: str = "lines.txt"
+) -> None:
+    text = text or "".join(f"{'NUM' if i % 2 else 'LOC'}:x how many na\u00efve words {i}\n" for i in range(40))
+    (folder / name).write_bytes(text.encode(encoding))
+
+
+def write_idx(folder: Path, *, num_images: int = 40, num_labels: int = 40, magic: int = 0x803) -> None:
+    folder.mkdir()
+    images = struct.pack(">IIII", magic, num_images, 4, 4) + bytes(range(16)) * num_images
+    labels = struct.pack(">II", 0x801, num_labels) + bytes(i % 2 for i in range(num_labels))
+    (folder / "train-images-idx3-ubyte").write_bytes(images)
+    (folder / "train-labels-idx1-ubyte").write_bytes(labels)
+
+
+def table(**more: Any) -> dict[str, Any]:
+    return {"csv": "rows.csv", "target": "kind", **more}
+
+
+CASES = [
+    Case(
+        "an unknown data set",
+        r"^data\.name: .*digits, .*got 'winee': choose one",
+        replaced(data={"name": "winee"}),
+    ),
+    Case(
+        "a data section with no kind", r"^data: data is given by one of .*got path: ", replaced(data={"path": "x"})
+    ),
+    Case("a data section that is a text", r"^data: .*'wine'", replaced(data="wine")),
+    Case("two kinds of data", r"^data\.", replaced(data={"name": "wine", "csv": "rows.csv"})),
+    Case(
+        "fractions with no room to train",
+        r"^data: .*must stay below 0\.95, got 0\.6 \+ 0\.5: ",
+        replaced(data={"name": "wine", "validation_fraction": 0.6, "test_fraction": 0.5}),
+    ),
+    Case("a missing file", r"^data\.csv: .*absent\.csv.*: check the path", replaced(data=table(csv="absent.csv"))),
+    Case(
+        "a folder for a file",
+        r"^data\.csv: a file is needed, .* is a folder: name a file in it",
+        replaced(data=table(csv=".")),
+    ),
+    Case("an empty file", r"^data\.csv: .*rows\.csv.*empty", replaced(data=table()), lambda f: write_table(f, "")),
+    Case(
+        "a table with a header alone",
+        r"^data\.csv: .*must have rows",
+        replaced(data=table()),
+        lambda f: write_table(f, "a,kind\n"),
+    ),
+    Case(
+        "a missing test file", r"^data\.test: .*absent\.csv", replaced(data=table(test="absent.csv")), write_table
+    ),
+    Case(
+        "a test file with other columns",
+        r"^data\.test: the test file must have the training file's columns.*size",
+        replaced(data=table(test="test.csv")),
+        lambda f: (write_table(f), write_table(f, "colour,kind\nred,a\n", "test.csv")),
+    ),
+    Case(
+        "a test file with an unseen class",
+        r"^data\.test: .*'z'",
+        replaced(data=table(test="test.csv")),
+        lambda f: (write_table(f), write_table(f, "colour,size,kind\nred,1.0,z\n", "test.csv")),
+    ),
+    Case(
+        "an absent target column",
+        r"^data\.target: .*must have the column 'knid', it has not: did you mean 'kind'\?",
+        replaced(data=table(target="knid")),
+        write_table,
+    ),
+    Case("no target", r"^data\.target: is required", replaced(data={"csv": "rows.csv"}), write_table),
+    Case(
+        "an absent column to drop",
+        r"^data\.drop: .*'sizes'.*did you mean 'size'\?",
+        replaced(data=table(drop=["sizes"])),
+        write_table,
+    ),
+    Case(
+        "no feature left",
+        r"^data\.drop: .*at least one feature",
+        replaced(data=table(drop=["size", "colour"])),
+        write_table,
+    ),
+    Case(
+        "a class with one example",
+        r"^data\.target: every class needs at least 3 examples, .*got 1 of class 'c': ",
+        replaced(data=table()),
+        lambda f: write_table(f, TABLE + "red,1.5,c\n"),
+    ),
+    Case(
+        "a text among the numbers of a feature",
+        r"^data\.categorical: column 'size' must hold numbers in every row or in none.*'big'.*: fix the rows",
+        replaced(data=table()),
+        lambda f: write_table(f, TABLE + "red,big,a\n"),
+    ),
+    Case(
+        "an infinite feature",
+        r"^data\..*'size' must hold finite numbers, got inf",
+        replaced(data=table()),
+        lambda f: write_table(f, TABLE + "red,inf,a\n"),
+    ),
+    Case(
+        "a row with no target",
+        r"^data\.target: every row needs a target",
+        replaced(data=table()),
+        lambda f: write_table(f, TABLE + "red,1.5,\n"),
+    ),
+    Case(
+        "a ragged row",
+        r"^data\.csv: every row needs a value for each of 3 columns, .* has 2 in line 42: ",
+        replaced(data=table()),
+        lambda f: write_table(f, TABLE + "red,1.5\n"),
+    ),
+    Case(
+        "a table in Latin-1",
+        r"^data\.csv: .*must be UTF-8",
+        replaced(data=table()),
+        lambda f: (f / "rows.csv").write_bytes(TABLE.replace("red", "r\u00f6t").encode("latin-1")),
+    ),
+    Case(
+        "a Parquet file that is none",
+        r"^data\.parquet: .*must be Parquet",
+        replaced(data={"parquet": "rows.csv", "target": "kind"}),
+        write_table,
+    ),
+    Case(
+        "a regression on words",
+        r"^data\.target: a regression target is a finite number, got 'a' in row 1",
+        replaced(data=table(task="regression")),
+        write_table,
+    ),
+    Case(
+        "an unset environment variable in a path",
+        r"^data\.csv: environment variables .* must be set, NO_SUCH_FOLDER_IS_SET is not .*: export",
+        replaced(data=table(csv="${NO_SUCH_FOLDER_IS_SET}/rows.csv")),
+    ),
+    Case(
+        "a text file in another encoding",
+        r"^data\.encoding: .*'utf-8'.*0xef.*try encoding: latin-1",
+        replaced(family="rnn", data={"text": "lines.txt"}),
+        lambda f: write_texts(f, encoding="latin-1"),
+    ),
+    Case(
+        "an unknown encoding",
+        r"^data\.encoding: .*'klingon'",
+        replaced(family="rnn", data={"text": "lines.txt", "encoding": "klingon"}),
+        write_texts,
+    ),
+    Case(
+        "an empty text file",
+        r"^data\.text: .*lines\.txt",
+        replaced(family="rnn", data={"text": "lines.txt"}),
+        lambda f: write_texts(f, "\n"),
+    ),
+    Case(
+        "a line with no label",
+        r"^data\.text: .*line 41 .*has no label",
+        replaced(family="rnn", data={"text": "lines.txt"}),
+        lambda f: write_texts(f, "".join(f"A x{i % 3}\nB y\n" for i in range(20)) + ": what\n"),
+    ),
+    Case(
+        "a class of texts with one example",
+        r"^data\.text: every class needs",
+        replaced(family="rnn", data={"text": "lines.txt"}),
+        lambda f: write_texts(f, "A x\nA y\nA z\nB q\n"),
+    ),
+    Case(
+        "a missing test file of texts",
+        r"^data\.test: .*absent",
+        replaced(family="rnn", data={"text": "lines.txt", "test": "absent.txt"}),
+        write_texts,
+    ),
+    Case(
+        "a folder of images that is absent",
+        r"^data\.idx: .*must exist",
+        replaced(family="cnn", data={"idx": "images"}),
+    ),
+    Case(
+        "a folder with no images",
+        r"^data\.idx: .*images-idx3-ubyte",
+        replaced(family="cnn", data={"idx": "images"}),
+        lambda f: (f / "images").mkdir(),
+    ),
+    Case(
+        "fewer labels than images",
+        r"^data\.idx: every image needs a label.*40 images.*39",
+        replaced(family="cnn", data={"idx": "images"}),
+        lambda f: write_idx(f / "images", num_labels=39),
+    ),
+    Case(
+        "a file that is no image file",
+        r"^data\.idx: .*magic",
+        replaced(family="cnn", data={"idx": "images"}),
+        lambda f: write_idx(f / "images", magic=0x99),
+    ),
+    Case(
+        "a convolution on a table", r"^family: cnn takes image.* data, got tabular: choose", replaced(family="cnn")
+    ),
+    Case(
+        "a recurrent network on images",
+        r"^family: rnn takes .*, got image: choose",
+        replaced(family="rnn", data={"name": "digits"}),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_a_mistake_in_data_ends_with_one_message_and_leaves_nothing(
+    case: Case, tuneladder: Command, tmp_path: Path
+) -> None:
+    check(case, tuneladder, tmp_path)
