@@ -47,11 +47,11 @@ SPEC_HEAD = """\
 # The spec
 
 A spec is a YAML or JSON file. It is validated whole before anything runs; an error names the field, the rule, the
-value and the remedy, and the exit code is 2. Unknown keys are errors. Types are strict: `"12"` is a text.
+value and the remedy, and the exit code is 2. Unknown keys and keys that stand twice are errors. Types are strict:
+`"12"` is a text.
 
 - Paths are relative to the spec's folder. `${NAME}` in a path is an environment variable, which must be set.
 - A duration is a number of seconds, or a text such as `90s`, `30m` or `1h30m`.
-- Write `1.0e-4`, not `1e-4`: YAML reads the latter as a text.
 - Two specs are the same job if they say the same after defaults are filled in, whatever the files look like.
 
 The smallest spec:
@@ -84,7 +84,7 @@ first choice. `model` fixes a parameter and takes it out of the search.
 model: {depth: 3}
 search:
   space:
-    lr: {low: 1.0e-4, high: 0.01}
+    lr: {low: 1e-4, high: 0.01}
     width: {choices: [64, 128, 256, 512]}
 ```
 
@@ -98,7 +98,7 @@ data: {module: "shop:SpendingData"}
 objective: {metric: val_mae, mode: min}
 search:
   space:
-    lr: {low: 1.0e-4, high: 0.1, log: true, default: 0.002}
+    lr: {low: 1e-4, high: 0.1, log: true, default: 0.002}
     width: {choices: [16, 32, 64], ordered: true}
     layers: {low: 1, high: 4}
 ```

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,7 +73,9 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the plan as JSON primitives."""
-        return asdict(self) | {"num_trials": self.num_trials}
+        # Through JSON: a tuple comes back from the record as a list, and the same plan must equal itself.
+        body: dict[str, Any] = json.loads(json.dumps(asdict(self), allow_nan=False))
+        return body | {"num_trials": self.num_trials}
 
 
 def make_plan(spec: Spec, space: SearchSpace, *, metric: str, mode: Mode, cohort_size: int = 1) -> Plan:

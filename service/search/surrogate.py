@@ -22,7 +22,7 @@ _SQRT5 = 5**0.5
 # Priors on the logarithms of length scales (unit: the width of a range) and noise, as in BoTorch's defaults in
 # spirit: a parameter matters little until the data says so, and noise is small against the spread of values.
 _SCALE_MEAN, _SCALE_STD = np.log(0.7), 0.8
-_NOISE_MEAN, _NOISE_STD = np.log(0.02), 1.0
+_NOISE_MEAN, _NOISE_STD = np.log(1e-3), 1.0
 _JITTER = 1e-6
 
 
@@ -48,7 +48,7 @@ class GaussianProcess:
         self._x, self._y = x, y
         self._mean = float(np.median(y))
         if steps:
-            bounds = [(np.log(0.05), np.log(20.0))] * x.shape[1] + [(-3.0, 3.0), (np.log(1e-4), 0.0)]
+            bounds = [(np.log(0.05), np.log(20.0))] * x.shape[1] + [(-3.0, 3.0), (np.log(1e-6), 0.0)]
             found = minimize(
                 self._objective,
                 self._theta,
