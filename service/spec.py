@@ -249,7 +249,9 @@ class Search(_Section):
     )
     rungs: Rungs = Field(Rungs(), description="epochs at which a round is compared")
     candidates: int | Literal["auto"] = Field(
-        "auto", description="trials that a round starts with; auto: 4 of the ladder's small steps, else 9"
+        "auto",
+        description="trials that a round starts with, fewer where the budget holds no more; auto: 4 of the "
+        "ladder's small steps, else 9",
     )
 
     @field_validator("candidates")

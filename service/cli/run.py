@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from service.cli.display import Display, make_display
+from service.cli.jobs import open_store
 from service.cli.options import DEFAULT_HOME, HomeOption, JsonOption, SpecArgument, write_json
 from service.cli.results import job_summary, print_result
 from service.errors import JobFailedError
@@ -58,7 +60,7 @@ def run(
             )
     except JobFailedError:
         if as_json:
-            _write_failure(display)
+            _write_failure(display, home)
         raise
     except KeyboardInterrupt:
         _say_how_to_go_on(display)
@@ -69,9 +71,10 @@ def run(
         print_result(Console(), job, home=home, fresh=display.started is not None)
 
 
-def _write_failure(display: Display) -> None:
-    if display.started is not None:
-        write_json({"job_id": display.started.job.id, "state": "failed"})
+def _write_failure(display: Display, home: Path) -> None:
+    assert display.started is not None
+    with open_store(home) as store:
+        write_json(job_summary(store.job(display.started.job.id)))
 
 
 def _say_how_to_go_on(display: Display) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -28,6 +29,7 @@ _SETTINGS = {
 _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"})
 
 Item = TypeVar("Item")
+_SQLITE = "sqlite:///"
 
 
 def local_tracking_uri(home: Path) -> str:
@@ -43,6 +45,28 @@ def local_artifacts(home: Path) -> str:
 def is_refusal(error: BaseException) -> bool:
     """Say whether an error lies in one run, so that the others should go on."""
     return getattr(error, "error_code", None) in _REFUSALS
+
+
+def _make_database(file: Path) -> None:
+    """Make MLflow's database whole or not at all.
+
+    MLflow makes its tables one migration after another, seconds in all. A process that ends in between would leave
+    a database that no later one can use, and two that begin at once would disturb each other.
+    """
+    if file.exists():
+        return
+    from mlflow import MlflowClient
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half = file.with_name(f".{file.name}.half")
+    with half.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if file.exists():  # another process was faster
+            return
+        for left in (half, half.with_name(f"{half.name}-journal")):
+            left.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"{_SQLITE}{half}").search_experiments(max_results=1)
+        half.rename(file)
 
 
 class TrackingServer:
@@ -70,6 +94,8 @@ class TrackingServer:
         """
         for key, setting in _SETTINGS.items():
             os.environ.setdefault(key, setting)
+        if tracking_uri.startswith(_SQLITE):
+            _make_database(Path(tracking_uri.removeprefix(_SQLITE)))
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 

@@ -64,7 +64,9 @@ class Points(pl.LightningDataModule):
 
     def _loader(self, part: int, *, shuffle: bool = False) -> DataLoader[Any]:
         x, y = zip(*self.parts[part], strict=True)
-        return DataLoader(TensorDataset(torch.stack(x), torch.stack(y)), batch_size=self.batch_size, shuffle=shuffle)
+        return DataLoader(
+            TensorDataset(torch.stack(x), torch.stack(y)), batch_size=self.batch_size, shuffle=shuffle
+        )
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self._loader(0, shuffle=True)
@@ -84,7 +86,10 @@ class Pixels(pl.LightningModule):
         assert info.image_shape is not None
         channels, height, width = info.image_shape
         self.net = nn.Sequential(
-            nn.Flatten(), nn.Linear(channels * height * width, hidden), nn.ReLU(), nn.Linear(hidden, info.num_outputs)
+            nn.Flatten(),
+            nn.Linear(channels * height * width, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, info.num_outputs),
         )
         self.lr = lr
 

@@ -159,8 +159,8 @@ class Record:
             "stages": self.rows("SELECT number, name, opens, state, outcome FROM stages ORDER BY number"),
             "rounds": self.rows("SELECT number, stage, rungs FROM rounds ORDER BY number"),
             "trials": self.rows(
-                "SELECT number, stage, round, params, seed, state, epochs, best_epoch, best_value, message, num_legs "
-                "FROM trials ORDER BY number"
+                "SELECT number, stage, round, params, seed, state, epochs, best_epoch, best_value, message, "
+                "num_legs FROM trials ORDER BY number"
             ),
             "legs": self.rows("SELECT key, start_epoch, end_epoch, fingerprint FROM legs ORDER BY key"),
             "measurements": self.rows("SELECT trial, epoch, metrics FROM measurements ORDER BY trial, epoch"),

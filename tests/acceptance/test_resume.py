@@ -97,4 +97,3 @@ def test_one_slot_gives_the_same_trials_as_two_and_as_no_ray_at_all(
 def comparable(result: dict[str, Any]) -> dict[str, Any]:
     """What `--json` says, without names, places and durations."""
     return {k: v for k, v in result.items() if k not in {"job_id", "bundle", "wall_s", "ray_init_s"}}
-

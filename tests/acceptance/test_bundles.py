@@ -1,0 +1,193 @@
+"""A bundle loaded in a fresh process predicts from raw rows what the job's test metrics say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from product import Product
+
+BUDGET = {"epochs": 24, "max_epochs_per_trial": 6}
+RUNGS = {"rungs": {"min_epochs": 2, "reduction_factor": 3}}
+
+# Runs in a process and a folder of its own: the bundle, and raw rows that it has never seen, are all it has.
+PREDICT = """
+import pickle, sys
+from service.export import load_bundle
+bundle = load_bundle(sys.argv[1])
+with open(sys.argv[2], "rb") as file:
+    rows = pickle.load(file)
+answer = {"predicted": bundle.predict(rows).tolist(), "scores": bundle.predict_scores(rows).tolist()}
+with open(sys.argv[3], "wb") as file:
+    pickle.dump(answer, file)
+"""
+
+
+def predict(bundle: Path, rows: Any, folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    import pickle
+
+    folder.mkdir(exist_ok=True)
+    (folder / "rows.pickle").write_bytes(pickle.dumps(rows))
+    command = [sys.executable, "-c", PREDICT, str(bundle), "rows.pickle", "answer.pickle"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    answer: dict[str, Any] = pickle.loads((folder / "answer.pickle").read_bytes())
+    return {name: np.asarray(values) for name, values in answer.items()}
+
+
+def run(product: Product, spec: dict[str, Any]) -> tuple[dict[str, Any], Path]:
+    """Run a job and export it elsewhere; gives what it printed and the second bundle."""
+    path = product.write_spec({"budget": BUDGET, "search": RUNGS} | spec)
+    result = product.run("run", path, "--home", "home", "--engine", "local", "--json").json
+    product.run("export", "--home", "home", "--to", "handed-over")
+    return result, product.folder / "handed-over"
+
+
+def table(num_rows: int, seed: int) -> pd.DataFrame:
+    """Categories and numbers with missing values; the class follows from both, with some noise."""
+    draw = np.random.default_rng(seed)
+    colour = draw.choice(["red", "green", "blue"], size=num_rows)
+    size = draw.normal(size=num_rows)
+    score = size + np.where(colour == "red", 1.5, -0.5) + 0.2 * draw.normal(size=num_rows)
+    frame = pd.DataFrame({"colour": colour, "size": size, "flag": draw.random(num_rows) > 0.5})
+    frame.loc[draw.random(num_rows) < 0.1, "colour"] = None
+    frame.loc[draw.random(num_rows) < 0.1, "size"] = np.nan
+    frame["kind"] = np.where(score > 0.3, "over", "under")
+    return frame
+
+
+def test_a_table_with_categories_and_missing_values(product: Product) -> None:
+    table(400, seed=1).to_csv(product.folder / "rows.csv", index=False)
+    test = table(150, seed=2)
+    test.loc[0, "colour"] = "violet"  # never seen in training
+    test.to_csv(product.folder / "test.csv", index=False)
+    result, bundle = run(
+        product,
+        {"family": "mlp", "data": {"csv": "rows.csv", "target": "kind", "test": "test.csv"}},
+    )
+    raw = pd.read_csv(product.folder / "test.csv")
+    answer = predict(bundle, raw.drop(columns="kind"), product.folder / "fresh")
+
+    accuracy = float((answer["predicted"] == raw["kind"].to_numpy()).mean())
+    assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
+    assert accuracy > 0.75
+    assert answer["scores"].shape == (150, 2)
+    assert answer["scores"].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    records = raw.drop(columns="kind").replace({np.nan: None}).to_dict(orient="records")
+    assert predict(bundle, records, product.folder / "again")["scores"] == pytest.approx(
+        answer["scores"], abs=1e-6
+    )
+
+
+def test_texts(product: Product) -> None:
+    def lines(num_rows: int, seed: int) -> list[tuple[str, str]]:
+        draw = np.random.default_rng(seed)
+        words = {"NUM": ["how", "many", "much", "na\u00efve"], "LOC": ["where", "city", "country", "caf\u00e9"]}
+        kinds = draw.choice(["NUM", "LOC"], size=num_rows)
+        return [(str(k), " ".join(draw.choice([*words[k], "is", "the", "of"], size=6))) for k in kinds]
+
+    for name, rows in (("train.txt", lines(240, 1)), ("test.txt", lines(100, 2))):
+        text = "".join(f"{kind}:fine {words}\n" for kind, words in rows)
+        (product.folder / name).write_bytes(text.encode("latin-1"))
+    data = {"text": "train.txt", "test": "test.txt", "encoding": "latin-1"}
+    result, bundle = run(product, {"family": "rnn", "data": data, "model": {"width": 16, "embedding_dim": 8}})
+    kinds, texts = zip(*lines(100, 2), strict=True)
+    answer = predict(bundle, list(texts), product.folder / "fresh")
+
+    accuracy = float((answer["predicted"] == np.asarray(kinds)).mean())
+    assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
+    assert accuracy > 0.7
+
+
+def test_a_regression_predicts_in_the_unit_of_its_target(product: Product) -> None:
+    def rows(num_rows: int, seed: int) -> pd.DataFrame:
+        draw = np.random.default_rng(seed)
+        frame = pd.DataFrame({"a": draw.normal(size=num_rows), "b": draw.normal(size=num_rows)})
+        frame["price"] = 1000 + 200 * frame["a"] - 50 * frame["b"] + draw.normal(size=num_rows)
+        return frame
+
+    rows(300, 1).to_parquet(product.folder / "rows.parquet")
+    test = rows(100, 2)
+    test.to_parquet(product.folder / "test.parquet")
+    data = {"parquet": "rows.parquet", "target": "price", "test": "test.parquet"}
+    result, bundle = run(product, {"family": "mlp", "data": data})
+    answer = predict(bundle, test.drop(columns="price"), product.folder / "fresh")
+
+    error = answer["predicted"] - test["price"].to_numpy()
+    assert float(np.sqrt((error**2).mean())) == pytest.approx(result["test"]["test_rmse"], rel=1e-4)
+    assert float(np.abs(error).mean()) == pytest.approx(result["test"]["test_mae"], rel=1e-4)
+    assert result["metric"] == "val_rmse"
+    assert result["test"]["test_rmse"] < 150
+
+
+def test_images(product: Product) -> None:
+    """Digits: the test split's raw images come from the source, which the fresh process never sees."""
+    from sklearn.datasets import load_digits
+
+    from lightning_modules.data import BuiltinSource
+
+    spec = {"family": "cnn", "data": {"name": "digits"}, "model": {"width": 8, "stages": 2}}
+    result, bundle = run(product, spec | {"budget": {"epochs": 8, "max_epochs_per_trial": 4}})
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert manifest["info"]["image_shape"] == [1, 8, 8]
+
+    raw = load_digits()
+    source = BuiltinSource(name="digits")
+    test = source.read_test()
+    seen = {row.tobytes() for row in test.inputs["image"]}
+    from lightning_modules.data import preprocessor_from_dict
+
+    inputs = preprocessor_from_dict(manifest["preprocessing"]).transform(raw.images)["image"]
+    chosen = [index for index, row in enumerate(inputs) if row.tobytes() in seen]
+    answer = predict(bundle, raw.images[chosen], product.folder / "fresh")
+
+    accuracy = float((answer["predicted"] == raw.target[chosen].astype(str)).mean())
+    assert len(chosen) == len(test)
+    assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
+    assert accuracy > 0.8
+
+
+def test_a_person_s_own_module_and_data_module(product: Product) -> None:
+    (product.folder / "people.py").write_text(Path(__file__).with_name("people.py").read_text())
+    spec = {
+        "family": {"module": "people:Line"},
+        "data": {"module": "people:Points", "params": {"num_rows": 90}},
+        "objective": {"metric": "val_loss", "mode": "min"},
+        "search": RUNGS
+        | {"space": {"rate": {"low": 0.01, "high": 0.5, "log": True}, "batch_size": {"choices": [8, 16]}}},
+    }
+    result, bundle = run(product, spec)
+    sys.path.insert(0, str(product.folder))
+    try:
+        from people import Points
+
+        points = Points(num_rows=90)
+        points.setup("test")
+        x, y = (np.stack([np.asarray(part) for part in column]) for column in zip(*points.parts[2], strict=True))
+    finally:
+        sys.path.remove(str(product.folder))
+    (product.folder / "fresh").mkdir()
+    (product.folder / "fresh" / "people.py").write_text(Path(__file__).with_name("people.py").read_text())
+    answer = predict(bundle, x, product.folder / "fresh")
+    assert float(((answer["predicted"] - y) ** 2).mean()) == pytest.approx(result["test"]["test_loss"], rel=1e-4)
+
+
+def test_a_person_s_own_module_on_built_in_data(product: Product) -> None:
+    (product.folder / "people.py").write_text(Path(__file__).with_name("people.py").read_text())
+    spec = {
+        "family": {"module": "people:Pixels"},
+        "data": {"name": "digits"},
+        "objective": {"metric": "val_right", "mode": "max"},
+        "search": RUNGS
+        | {"space": {"lr": {"low": 1.0e-3, "high": 0.1, "log": True}, "hidden": {"choices": [16, 32]}}},
+    }
+    result, bundle = run(product, spec)
+    assert result["best"]["metrics"]["val_right"] > 0.7
+    assert result["test"]["test_right"] > 0.7
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert manifest["family"] == "people:Pixels"
