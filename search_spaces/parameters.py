@@ -76,9 +76,7 @@ class Float(_Range):
 
     def contains(self, value: object) -> bool:
         """Say whether a value lies in the range."""
-        return (
-            isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
-        )
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def text(self) -> str:
         """Write the range for a table."""

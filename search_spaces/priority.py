@@ -116,16 +116,22 @@ def outline_stages(space: SearchSpace, order: Sequence[str] = DEFAULT_ORDER) -> 
             )
     names = [name for name in order if name in space.names]
     names += [name for name in space.names if name not in names]
+    for condition in space.conditions:  # what matters at one value of another comes after that other one
+        if names.index(condition.parameter) < names.index(condition.when):
+            names.remove(condition.parameter)
+            names.insert(names.index(condition.when) + 1, condition.parameter)
     return [_outline(name, space) for name in names]
 
 
 def _outline(name: str, space: SearchSpace) -> StageOutline:
     priority = BY_NAME.get(name)
+    conditions = [c for c in space.conditions if c.parameter == name]
+    only = "".join(f"; only while {c.when} is {' or '.join(map(str, c.values))}" for c in conditions)
     if priority is None:
         parameter = space[name]
         interacts = space.companion(name)
         opens = (name, interacts) if interacts else (name,)
-        return StageOutline(name=name, opens=opens, why=parameter.why, weight=0.7)
+        return StageOutline(name=name, opens=opens, why=parameter.why + only, weight=0.7)
     companion = priority.companion if priority.companion in space.names else None
     opens = (name, companion) if companion else (name,)
-    return StageOutline(name=name, opens=opens, why=priority.why, weight=priority.weight)
+    return StageOutline(name=name, opens=opens, why=priority.why + only, weight=priority.weight)

@@ -97,9 +97,7 @@ class SearchSpace:
                     field=name,
                 )
         full = self.defaults() | dict(params)
-        return {
-            name: value if self.is_active(name, full) else self[name].default for name, value in full.items()
-        }
+        return {name: value if self.is_active(name, full) else self[name].default for name, value in full.items()}
 
     def without(self, names: Sequence[str]) -> SearchSpace:
         """Drop parameters that are fixed, with the conditions that hang on them."""

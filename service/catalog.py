@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -47,7 +48,8 @@ class ResolvedJob:
         """Hash of the arrays that trials train on; of the import path where the data is a module."""
         if self.data is not None:
             return self.data.fingerprint
-        return f"module:{cast(ModuleData, self.spec.data).module}"
+        section = cast(ModuleData, self.spec.data)
+        return f"module:{section.module}:{json.dumps(section.params, sort_keys=True)}"
 
 
 @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_modules.data import ArrayDataModule
+from lightning_modules.families import FAMILIES, split_settings
 from service.catalog import ResolvedJob
 from service.engine.train import LegContext
-from service.own_code import OwnDataModule
+from service.own_code import OwnDataModule, import_class, sort_arguments
 from service.search import Plan
 from service.spec import ModuleData
 
@@ -41,5 +43,15 @@ def fixed_settings(job: ResolvedJob) -> dict[str, Any]:
 
 
 def trial_settings(job: ResolvedJob, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give all settings of a trial."""
-    return fixed_settings(job) | dict(params)
+    """Give everything that a trial's module is built from, for its bundle.
+
+    For a family these are all fields of its config and recipe, so that another version's defaults change nothing;
+    for a person's own module the arguments that its constructor takes.
+    """
+    values = fixed_settings(job) | dict(params)
+    if job.spec.family_name in FAMILIES:
+        config, recipe = split_settings(job.spec.family_name, values)
+        return {**config.to_dict(), **recipe.to_dict()}
+    module = import_class(job.spec.family_name)
+    data = import_class(job.spec.data.module) if isinstance(job.spec.data, ModuleData) else ArrayDataModule
+    return sort_arguments(values, module=module, data=data).module

@@ -34,8 +34,9 @@ class Estimate:
     def text(self) -> str:
         """Say it in one line."""
         return (
-            f"time: about {_duration(self.total_s)} at most with {self.num_slots} slots on this machine "
-            f"({self.epoch_s:.2g} s per epoch of the defaults; wider networks take longer, stopped trials shorten it)"
+            f"time: about {_duration(self.total_s)} with {self.num_slots} slots on this machine if every epoch "
+            f"is trained at the cost of the defaults ({self.epoch_s:.2g} s); wider networks take longer, stopped "
+            "trials give time back"
         )
 
 

@@ -22,7 +22,7 @@ Mode = Literal["min", "max"]
 ExportFormat = Literal["checkpoint", "safetensors"]
 Primitive = bool | int | float | str | None
 
-_METRICS_UP = frozenset({"val_accuracy", "val_macro_f1", "val_auroc", "val_r2"})
+_METRICS_UP = frozenset({"val_accuracy", "val_macro_f1", "val_r2"})
 _METRICS_DOWN = frozenset({"val_loss", "val_rmse", "val_mae"})
 _DURATION_RULE = "a duration is a number of seconds or a text such as 90s, 30m, 1h30m"
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?\s*(?:(\d+(?:\.\d+)?)m)?\s*(?:(\d+(?:\.\d+)?)s)?")
@@ -289,6 +289,11 @@ class EarlyStopping(_Section):
     min_delta: float = Field(0.0, ge=0, description="in the metric's unit; a smaller gain is noise")
 
 
+def _bits(value: object) -> object:
+    """Take 32 and 64 as YAML reads them, and as a text."""
+    return str(value) if value in (32, 64) and not isinstance(value, bool) else value
+
+
 class Resources(_Section):
     """What one slot gets. torch's threads follow from cpu, never from the machine."""
 
@@ -297,7 +302,7 @@ class Resources(_Section):
     cohort_size: int | Literal["auto"] = Field(
         "auto", description="trials that are trained together in one leg, at least 1; auto is 1"
     )
-    precision: Literal["32", "bf16", "64"] = Field(
+    precision: Annotated[Literal["32", "bf16", "64"], BeforeValidator(_bits)] = Field(
         "32", description="bits of a float; bf16 is mixed with 32 and needs hardware that has it"
     )
 

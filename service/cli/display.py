@@ -64,7 +64,8 @@ class PlainDisplay(Display):
         for outcome in progress.outcomes[self._num_outcomes :]:
             name = started.plan.stages[outcome.stage].name
             self._console.print(
-                f"stage {outcome.stage} {name}: {outcome.num_trials} trials, {outcome.epochs} epochs: {outcome.why}",
+                f"stage {outcome.stage} {name}: {outcome.num_trials} trials, {outcome.epochs} epochs: "
+                f"{outcome.why}",
                 markup=False,
             )
         self._num_outcomes = len(progress.outcomes)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from service.cli.options import DEFAULT_HOME, HomeOption, JobArgument, JsonOption, write_json
+from service.cli.options import DEFAULT_HOME, HomeOption, JobArgument, JsonOption, make_console, write_json
 from service.cli.results import job_summary, params_text, print_result, trial_record, value_text
 from service.errors import ConflictError, NotFoundError
 from service.export.metrics import best_metrics
@@ -69,7 +68,7 @@ def jobs(
             f"{job.metric} {value_text(value)}" if value is not None else "",
             job.message or "",
         )
-    Console().print(table)
+    make_console().print(table)
 
 
 def trials(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
@@ -95,7 +94,7 @@ def trials(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: Js
             "" if value is None else value_text(value),
             record["message"] or params_text(record["params"]),
         )
-    Console().print(table)
+    make_console().print(table)
 
 
 def best(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
@@ -108,7 +107,7 @@ def best(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: Json
     if as_json:
         write_json(job_summary(found))
     else:
-        print_result(Console(), found, home=home, fresh=True)
+        print_result(make_console(), found, home=home, fresh=True)
 
 
 def export(
@@ -131,4 +130,4 @@ def export(
     if as_json:
         write_json({"job_id": found.id, "bundle": str(path)})
     else:
-        Console().print(f"bundle: {path}", highlight=False, soft_wrap=True)
+        make_console().print(f"bundle: {path}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The job: a YAML or JSON file.")]
 JobArgument = Annotated[
@@ -25,6 +26,13 @@ HomeOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON on standard output, for programs.")]
 DEFAULT_HOME = Path(".tuneladder")
+PIPE_WIDTH = 240  # columns
+
+
+def make_console() -> Console:
+    """Make the console for results: as wide as the terminal, and wide enough for any row in a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def write_json(value: Any) -> None:

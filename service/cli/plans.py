@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from search_spaces import SPACES, SearchSpace
-from service.cli.options import JsonOption, SpecArgument, write_json
+from service.cli.options import JsonOption, SpecArgument, make_console, write_json
 from service.errors import NotFoundError
 
 
@@ -27,7 +26,7 @@ def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
     if as_json:
         write_json(planned.to_dict() | {"estimate": estimate.to_dict() if estimate else None})
         return
-    console = Console()
+    console = make_console()
     console.print(
         f"{document.name}: {document.family_name} by {planned.strategy}, {planned.metric} ({planned.mode}), "
         f"rungs at epochs {', '.join(map(str, planned.rungs))}; one trial in {planned.reduction_factor} goes on"
@@ -45,6 +44,9 @@ def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
             stage.why,
         )
     console.print(table)
+    wanted = document.search.candidates
+    if isinstance(wanted, int) and any(stage.num_candidates < wanted for stage in planned.stages):
+        console.print(f"rounds start with fewer than {wanted} candidates where the budget holds no more")
     if planned.left_out:
         console.print(f"not reached by this budget, open in the last stage only: {', '.join(planned.left_out)}")
     console.print(f"about {planned.num_trials} trials, at most {planned.budget_epochs} epochs in all")
@@ -62,7 +64,7 @@ def spaces(
     if as_json:
         write_json({space.name: _space_record(space) for space in chosen})
         return
-    console = Console()
+    console = make_console()
     for space in chosen:
         console.print(_space_table(space))
         console.print()

@@ -68,6 +68,7 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
         f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
         f"{result.get('num_epochs')} epochs in {result.get('wall_s', 0):.0f} s",
         highlight=False,
+        soft_wrap=True,
     )
     if result.get("out_of_time"):
         console.print("the wall-clock budget ended it early", highlight=False)
@@ -82,7 +83,7 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
         table.add_row(f"  {name}", value_text(setting))
     console.print(table)
     test = ", ".join(f"{name} {value_text(number)}" for name, number in (result.get("test") or {}).items())
-    console.print(f"test split, read once: {test}", style="bold", highlight=False)
+    console.print(f"test split, read once: {test}", style="bold", highlight=False, soft_wrap=True)
     console.print(f"bundle: {result.get('bundle')}", highlight=False, soft_wrap=True)
     where = "" if home == Path(".tuneladder") else f" --home {shlex.quote(str(home))}"
     console.print(f"next: tuneladder trials{where}   or   tuneladder ui{where}", highlight=False, soft_wrap=True)

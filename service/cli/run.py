@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from service.cli.display import Display, make_display
 from service.cli.jobs import open_store
-from service.cli.options import DEFAULT_HOME, HomeOption, JsonOption, SpecArgument, write_json
+from service.cli.options import DEFAULT_HOME, HomeOption, JsonOption, SpecArgument, make_console, write_json
 from service.cli.results import job_summary, print_result
 from service.errors import JobFailedError
 
@@ -68,7 +67,7 @@ def run(
     if as_json:
         write_json(job_summary(job))
     else:
-        print_result(Console(), job, home=home, fresh=display.started is not None)
+        print_result(make_console(), job, home=home, fresh=display.started is not None)
 
 
 def _write_failure(display: Display, home: Path) -> None:

@@ -8,7 +8,7 @@ our own (defaults, spreads over a range) enter it as enqueued trials, so that th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import optuna
 from optuna.trial import TrialState

@@ -120,9 +120,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         return [self._decode(t.params) for t in complete[:NUM_CENTRES]]
 
     def _anywhere(self) -> dict[str, Value]:
-        drawn = {
-            p.name: p.from_unit(float(u)) for p, u in zip(self._space, self._generator.random(len(self._space)))
-        }
+        units = self._generator.random(len(self._space))
+        drawn = {p.name: p.from_unit(float(unit)) for p, unit in zip(self._space, units, strict=True)}
         return self._space.complete(drawn)
 
     def _near(self, centre: Mapping[str, Value]) -> dict[str, Value]:
