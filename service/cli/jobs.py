@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from service.cli.options import DEFAULT_HOME, HomeOption, JobArgument, JsonOption, make_console, write_json
 from service.cli.results import job_summary, params_text, print_result, trial_record, value_text
@@ -52,8 +52,9 @@ def jobs(
     if as_json:
         write_json([job_summary(job) | {"created_at": job.created_at.isoformat()} for job in found])
         return
+    whole = Column("job", no_wrap=True, overflow="ignore", min_width=13)  # to be copied
     table = Table(
-        "job", "name", "state", "created", "trials", "epochs", "best", "message", box=None, pad_edge=False
+        whole, "name", "state", "created", "trials", "epochs", "best", "message", box=None, pad_edge=False
     )
     for job in found:
         result = job.result or {}
