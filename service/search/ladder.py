@@ -7,7 +7,7 @@ import optuna
 
 from search_spaces import SearchSpace
 from service.search.designs import stage_designs
-from service.search.plan import REFINE, Plan, Stage
+from service.search.plan import REFINE, START, Plan, Stage
 from service.search.proposals import Proposer
 from service.search.rounds import Params, Round
 from service.search.sampler import SurrogateSampler
@@ -42,13 +42,24 @@ class LadderStrategy:
         for stage in self._plan.stages:
             before = self.history.incumbent
             counts = len(self.history.trials), self.history.epochs
-            yield from self._refine(stage) if stage.name == REFINE else self._step(stage)
+            run = {START: self._start, REFINE: self._refine}.get(stage.name, self._step)
+            yield from run(stage)
             yield self._maker.outcome(stage, before, *counts)
 
     def _base(self) -> Params:
         """Give what a stage starts from: the incumbent, or the defaults while there is none."""
         incumbent = self.history.incumbent
         return incumbent.params if incumbent else self._space.defaults()
+
+    def _start(self, stage: Stage) -> Rounds:
+        """Compare what won earlier jobs with the defaults."""
+        count = self._maker.affordable(stage.num_candidates)
+        sampler = optuna.samplers.RandomSampler(seed=self._seed % 2**32)
+        proposer = Proposer(self._space, self._space.names, mode=self._plan.mode, sampler=sampler)
+        points = [self._space.defaults(), *self._plan.starts][:count]
+        for point in points:
+            proposer.enqueue(point)
+        yield from self._train(stage, proposer, len(points), base={})
 
     def _step(self, stage: Stage) -> Rounds:
         """Run one stage: a round of designs, told to a study of what the stage opens."""
@@ -58,7 +69,7 @@ class LadderStrategy:
             return
         generator = np.random.default_rng([self._seed, stage.number])
         designs = stage_designs(self._space, stage.opens, count, base=base, generator=generator)
-        if stage.number == 0:
+        if not self.history.trials:
             designs = [self._space.defaults(), *designs[: count - 1]]
         sampler = optuna.samplers.RandomSampler(seed=int(generator.integers(2**32)))
         proposer = Proposer(self._space, stage.opens, mode=self._plan.mode, sampler=sampler)

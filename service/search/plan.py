@@ -8,9 +8,10 @@ from typing import Any
 
 from search_spaces import SearchSpace, StageOutline, outline_stages
 from service.errors import InvalidSpecError
-from service.search.rounds import round_cost, rung_epochs
+from service.search.rounds import Params, round_cost, rung_epochs
 from service.spec import Mode, Spec
 
+START = "start"
 REFINE = "refine"
 REFINE_SHARE = 0.4  # of the budget, kept for the last stage: it removes the stall of one-at-a-time tuning
 MIN_CANDIDATES = 3
@@ -46,6 +47,7 @@ class Plan:
         mode: Its direction.
         left_out: Stages that the budget does not reach, by name.
         cohort_size: Trials that are trained together in one leg.
+        starts: Starting points from earlier jobs; the first stage compares them with the defaults.
     """
 
     strategy: str
@@ -58,6 +60,7 @@ class Plan:
     mode: Mode
     left_out: tuple[str, ...] = ()
     cohort_size: int = 1
+    starts: tuple[Params, ...] = ()
 
     @property
     def num_trials(self) -> int:
@@ -78,7 +81,15 @@ class Plan:
         return body | {"num_trials": self.num_trials}
 
 
-def make_plan(spec: Spec, space: SearchSpace, *, metric: str, mode: Mode, cohort_size: int = 1) -> Plan:
+def make_plan(
+    spec: Spec,
+    space: SearchSpace,
+    *,
+    metric: str,
+    mode: Mode,
+    cohort_size: int = 1,
+    starts: tuple[Params, ...] = (),
+) -> Plan:
     """Turn a spec and a space into stages.
 
     Args:
@@ -87,6 +98,7 @@ def make_plan(spec: Spec, space: SearchSpace, *, metric: str, mode: Mode, cohort
         metric: The objective's metric, resolved.
         mode: Its direction, resolved.
         cohort_size: Trials of one leg, resolved.
+        starts: Starting points from earlier jobs, where the spec asks for them.
 
     Raises:
         InvalidSpecError: The budget is too small for one round, or nothing is left to search.
@@ -113,7 +125,7 @@ def make_plan(spec: Spec, space: SearchSpace, *, metric: str, mode: Mode, cohort
             field="budget.epochs",
         )
     stages, left_out = (
-        _ladder_stages(spec, space, rungs) if spec.search.strategy == "ladder" else _one_stage(spec, space, rungs)
+        _ladder_stages(spec, space, rungs, starts) if spec.search.strategy == "ladder" else _one_stage(spec, space, rungs)
     )
     return Plan(
         strategy=spec.search.strategy,
@@ -126,6 +138,7 @@ def make_plan(spec: Spec, space: SearchSpace, *, metric: str, mode: Mode, cohort
         mode=mode,
         left_out=left_out,
         cohort_size=cohort_size,
+        starts=starts,
     )
 
 
@@ -152,7 +165,7 @@ def _one_stage(
 
 
 def _ladder_stages(
-    spec: Spec, space: SearchSpace, rungs: tuple[int, ...]
+    spec: Spec, space: SearchSpace, rungs: tuple[int, ...], starts: tuple[Params, ...]
 ) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
     """Give each step one round, highest priority first, while the budget lasts; the rest refines jointly."""
     factor = spec.search.rungs.reduction_factor
@@ -165,6 +178,9 @@ def _ladder_stages(
         candidates -= 1
     stages: list[Stage] = []
     spent = 0
+    if starts:
+        stages.append(_start_stage(space, rungs, factor, len(starts) + 1, available))
+        spent = stages[0].max_epochs
     for outline in outlines:
         count = _candidates(outline, candidates)
         cost = round_cost(count, rungs, factor)
@@ -184,7 +200,8 @@ def _ladder_stages(
                 max_epochs=cost,
             )
         )
-    left_out = tuple(outline.name for outline in outlines[len(stages) :])
+    num_reached = len(stages) - bool(starts)
+    left_out = tuple(outline.name for outline in outlines[num_reached:])
     if total - spent >= round_cost(2, rungs, factor):
         stages.append(_refine_stage(len(stages), space, total - spent, candidates))
     return tuple(stages), left_out
@@ -197,6 +214,21 @@ def _candidates(outline: StageOutline, candidates: int) -> int:
 
 def _cost(outlines: list[StageOutline], candidates: int, rungs: tuple[int, ...], factor: int) -> int:
     return sum(round_cost(_candidates(outline, candidates), rungs, factor) for outline in outlines)
+
+
+def _start_stage(
+    space: SearchSpace, rungs: tuple[int, ...], factor: int, count: int, available: int
+) -> Stage:
+    while count > 2 and round_cost(count, rungs, factor) > available:
+        count -= 1
+    return Stage(
+        number=0,
+        name=START,
+        opens=space.names,
+        why="what won earlier jobs of this family, beside the defaults: a better start saves whole stages",
+        num_candidates=count,
+        max_epochs=round_cost(count, rungs, factor),
+    )
 
 
 def _refine_stage(number: int, space: SearchSpace, max_epochs: int, candidates: int) -> Stage:
