@@ -10,11 +10,11 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from service.catalog import ResolvedJob, resolve
 from service.context import leg_context, trial_settings
@@ -23,7 +23,7 @@ from service.errors import ConflictError, InvalidSpecError, JobFailedError
 from service.export.metrics import best_metrics
 from service.export.winner import export_trial
 from service.home import Home
-from service.plans import plan_job
+from service.plans import find_starts, plan_job
 from service.runner import Observer, Outcome, Progress, Runner
 from service.search import Plan
 from service.spec import Spec
@@ -101,7 +101,7 @@ def run_job(
         return known
     say("reading data")
     resolved = resolve(spec)
-    plan = plan_job(resolved)
+    plan = plan_job(resolved, starts=_starts(places, resolved, known))
     with ExitStack() as stack:
         stack.enter_context(_removed_on_error(places.folder))
         say("starting Ray" if options.engine == "ray" else "starting")
@@ -130,6 +130,13 @@ def _latest(home: Home, spec: Spec) -> JobRecord | None:
     with Store.open(home.store_url()) as store:
         job = store.latest_job(spec.fingerprint())
     return None if job is None or job.state in (JobState.CANCELLED, JobState.FAILED) else job
+
+
+def _starts(home: Home, resolved: ResolvedJob, known: JobRecord | None) -> tuple[Mapping[str, Any], ...]:
+    if not home.store_file.exists():
+        return find_starts(resolved, None, known)
+    with Store.open(home.store_url()) as store:
+        return find_starts(resolved, store, known)
 
 
 @contextmanager
@@ -337,6 +344,7 @@ class _Run:
                     "epoch": trial.best_epoch,
                 },
                 "test": test,
+                "importances": outcome.importances,
                 "bundle": str(path),
             },
         )

@@ -1,18 +1,59 @@
-"""From a resolved job to its plan; what `auto` means is decided here and recorded with the plan."""
+"""From a resolved job to its plan; what `auto` and `history` mean is decided here and recorded with the plan."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from service.catalog import ResolvedJob
 from service.search import Plan, make_plan
+from service.search.prior import starting_points
+from service.store import JobRecord, JobState, Store
 
 
-def plan_job(job: ResolvedJob) -> Plan:
+def plan_job(job: ResolvedJob, *, starts: Sequence[Mapping[str, Any]] = ()) -> Plan:
     """Make a job's plan.
+
+    Args:
+        job: The resolved spec.
+        starts: Starting points, where the spec asks for them.
 
     Raises:
         InvalidSpecError: The budget is too small for one round, or nothing is left to search.
     """
     size = job.spec.resources.cohort_size
     return make_plan(
-        job.spec, job.space, metric=job.metric, mode=job.mode, cohort_size=1 if size == "auto" else size
+        job.spec,
+        job.space,
+        metric=job.metric,
+        mode=job.mode,
+        cohort_size=1 if size == "auto" else size,
+        starts=tuple(starts),
     )
+
+
+def find_starts(job: ResolvedJob, store: Store | None, known: JobRecord | None) -> tuple[Mapping[str, Any], ...]:
+    """Find the starting points that a spec asks for with `search.prior: history`.
+
+    Args:
+        job: The resolved spec.
+        store: Where earlier jobs are; None where there are none.
+        known: The job itself if it goes on: then what its plan recorded, whatever has finished since.
+    """
+    if job.spec.search.prior == "none":
+        return ()
+    if known is not None and known.plan is not None:
+        return tuple(known.plan["starts"])
+    return starting_points(job.space, _winners(job, store) if store else [])
+
+
+def _winners(job: ResolvedJob, store: Store) -> list[Mapping[str, Any]]:
+    """Give the params that won finished jobs of this family, oldest first; a job run twice counts once."""
+    winners: dict[str, Mapping[str, Any]] = {}
+    after: str | None = None
+    while page := store.jobs(limit=200, after=after, state=JobState.COMPLETED):
+        for earlier in page:
+            if earlier.spec["family"] == job.spec.model_dump(mode="json")["family"] and earlier.result:
+                winners.setdefault(earlier.spec_fingerprint, earlier.result["best"]["params"])
+        after = page[-1].id
+    return list(reversed(winners.values()))

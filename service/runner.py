@@ -20,6 +20,7 @@ from service.engine.base import Engine
 from service.errors import JobFailedError
 from service.legs import Leg, LegResult, Measurement, Member
 from service.search import Plan, Round, StageOutcome, Trial, make_strategy, promote
+from service.search.importance import importances
 from service.store import CheckpointFiles, NewTrial, Store
 
 
@@ -48,6 +49,7 @@ class Outcome:
     out_of_time: bool
     num_trials: int
     num_epochs: int
+    importances: dict[str, float]  # of the hyperparameters, highest first
 
 
 class OutOfTimeError(Exception):
@@ -124,6 +126,9 @@ class Runner:
             out_of_time=out_of_time,
             num_trials=len(self._trials),
             num_epochs=sum(trial.epochs for trial in self._trials.values()),
+            importances=importances(
+                self.space, list(self._trials.values()), mode=self.plan.mode, epoch=self.plan.rungs[0]
+            ),
         )
 
     def _climb(self) -> None:

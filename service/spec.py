@@ -247,6 +247,10 @@ class Search(_Section):
     space: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="overrides of the family's space, by parameter"
     )
+    prior: Literal["none", "history"] = Field(
+        "none",
+        description="history: the ladder starts from what won earlier jobs of this family in the same store",
+    )
     rungs: Rungs = Field(Rungs(), description="epochs at which a round is compared")
     candidates: int | Literal["auto"] = Field(
         "auto",
@@ -260,6 +264,15 @@ class Search(_Section):
         if isinstance(value, int) and value < 2:
             raise ValueError(f"candidates are at least 2 or auto, got {value}")
         return value
+
+    @model_validator(mode="after")
+    def _prior_is_the_ladders(self) -> Self:
+        if self.prior == "history" and self.strategy != "ladder":
+            raise ValueError(
+                f"prior: history is for the ladder, got strategy {self.strategy!r}: write strategy: ladder or "
+                "leave prior out"
+            )
+        return self
 
     @field_validator("order")
     @classmethod

@@ -52,7 +52,7 @@ def _options(
 
 
 def _terminate(*_: Any) -> None:
-    """Treat SIGTERM like Ctrl-C: close the engine, keep the record, leave nothing running."""
+    """Treat SIGTERM like Ctrl-C, which typer turns into exit code 130: close the engine, keep the record."""
     raise KeyboardInterrupt
 
 
@@ -66,9 +66,3 @@ def main() -> None:
     except TuneladderError as error:
         errors.print(f"error: {error}", markup=False, style="bold red" if errors.is_terminal else None)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        errors.print("interrupted", markup=False)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)

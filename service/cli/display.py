@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.results import params_text
-from service.embedded import Started
-from service.runner import Progress
+
+if TYPE_CHECKING:  # torch is behind them, and `tuneladder --help` needs none
+    from service.embedded import Started
+    from service.runner import Progress
 
 
 class Display:

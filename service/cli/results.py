@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from search_spaces import DEFAULT_ORDER
 from service.store import JobRecord, TrialRecord
 
 
@@ -39,6 +40,7 @@ def job_summary(job: JobRecord) -> dict[str, Any]:
         "ray_init_s": result.get("ray_init_s"),
         "best": result.get("best"),
         "test": result.get("test"),
+        "importances": result.get("importances"),
         "bundle": result.get("bundle"),
     }
 
@@ -56,6 +58,15 @@ def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None]) -> dic
         "metrics": dict(metrics),
         "message": trial.message,
     }
+
+
+def _importance_text(importances: Mapping[str, float]) -> str:
+    """Say what mattered here, and whether the documented order said the same."""
+    top = list(importances)[:4]
+    shares = ", ".join(f"{name} {importances[name]:.0%}" for name in top)
+    documented = [name for name in DEFAULT_ORDER if name in importances][: len(top)]
+    agree = len(set(top) & set(documented))
+    return f"what mattered here (PED-ANOVA): {shares}; {agree} of these {len(top)} lead the documented order"
 
 
 def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -> None:
@@ -82,6 +93,8 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
     for name, setting in (best.get("params") or {}).items():
         table.add_row(f"  {name}", value_text(setting))
     console.print(table)
+    if importances := result.get("importances"):
+        console.print(_importance_text(importances), highlight=False, soft_wrap=True)
     test = ", ".join(f"{name} {value_text(number)}" for name, number in (result.get("test") or {}).items())
     console.print(f"test split, read once: {test}", style="bold", highlight=False, soft_wrap=True)
     console.print(f"bundle: {result.get('bundle')}", highlight=False, soft_wrap=True)

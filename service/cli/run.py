@@ -42,9 +42,10 @@ def run(
     The winner's bundle is written below HOME/bundles. Ctrl-C stops at once and loses at most one leg of each slot.
     """
     from service.documents import load_spec
-    from service.embedded import RunOptions, run_job
 
     document = load_spec(spec)
+    from service.embedded import RunOptions, run_job  # after it: seconds, and a mistake is told at once
+
     options = RunOptions(engine=engine, num_slots=slots, address=address, num_gpus=num_gpus, new=new)
     display = make_display(quiet=quiet)
     try:
@@ -77,5 +78,5 @@ def _write_failure(display: Display, home: Path) -> None:
 
 
 def _say_how_to_go_on(display: Display) -> None:
-    if display.started is not None:
-        typer.echo("everything recorded is kept: run the same command again to go on", err=True)
+    kept = "everything recorded is kept" if display.started is not None else "nothing was trained"
+    typer.echo(f"interrupted: {kept}; run the same command again to go on", err=True)

@@ -125,7 +125,9 @@ def make_plan(
             field="budget.epochs",
         )
     stages, left_out = (
-        _ladder_stages(spec, space, rungs, starts) if spec.search.strategy == "ladder" else _one_stage(spec, space, rungs)
+        _ladder_stages(spec, space, rungs, starts)
+        if spec.search.strategy == "ladder"
+        else _one_stage(spec, space, rungs)
     )
     return Plan(
         strategy=spec.search.strategy,
@@ -216,9 +218,7 @@ def _cost(outlines: list[StageOutline], candidates: int, rungs: tuple[int, ...],
     return sum(round_cost(_candidates(outline, candidates), rungs, factor) for outline in outlines)
 
 
-def _start_stage(
-    space: SearchSpace, rungs: tuple[int, ...], factor: int, count: int, available: int
-) -> Stage:
+def _start_stage(space: SearchSpace, rungs: tuple[int, ...], factor: int, count: int, available: int) -> Stage:
     while count > 2 and round_cost(count, rungs, factor) > available:
         count -= 1
     return Stage(

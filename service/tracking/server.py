@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -94,6 +95,7 @@ class TrackingServer:
         """
         for key, setting in _SETTINGS.items():
             os.environ.setdefault(key, setting)
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # another library may have imported it before
         if tracking_uri.startswith(_SQLITE):
             _make_database(Path(tracking_uri.removeprefix(_SQLITE)))
         from mlflow import MlflowClient

@@ -171,3 +171,35 @@ def test_a_plan_can_be_written_as_json() -> None:
 
     plan, _ = make("ladder")
     assert json.loads(json.dumps(plan.to_dict()))["stages"][0]["name"] == "lr"
+
+
+def test_importance_names_what_the_formula_depends_on() -> None:
+    from service.search.importance import importances
+
+    plan, made = make("random", epochs=600)
+    trials, _ = drive(plan, made, lambda p, e: 1 - abs(math.log10(p["lr"]) + 2.3) - 0.1 / e)
+    shares = importances(get_space("mlp"), trials, mode="max", epoch=plan.rungs[0])
+    assert next(iter(shares)) == "lr"
+    assert sum(shares.values()) == pytest.approx(1)
+    assert importances(get_space("mlp"), trials[:5], mode="max", epoch=plan.rungs[0]) == {}
+
+
+def test_starting_points_are_the_middle_and_the_farthest_winners() -> None:
+    from service.search.prior import starting_points
+
+    space = get_space("mlp")
+    winners = [space.defaults() | {"lr": lr} for lr in (1e-4, 1e-3, 1e-2)]
+    starts = starting_points(space, winners, count=3)
+    assert [round(start["lr"], 6) for start in starts] == [1e-3, 1e-4, 1e-2]
+    assert starting_points(space, []) == ()
+    assert starting_points(space, [{"lr": 99.0, "unknown": 1}])[0] == space.defaults()
+
+
+def test_a_prior_makes_a_first_stage_that_compares_winners_with_the_defaults() -> None:
+    spec = parse_spec({"family": "mlp", "data": {"name": "digits"}, "search": {"prior": "history"}})
+    space = get_space("mlp")
+    plan = make_plan(spec, space, metric="val_accuracy", mode="max", starts=(space.defaults() | {"lr": 0.005},))
+    assert plan.stages[0].name == "start"
+    trials, outcomes = drive(plan, make_strategy(plan, space, seed=0), smooth)
+    assert [t.params["lr"] for t in trials if t.stage == 0] == [space.defaults()["lr"], 0.005]
+    assert outcomes[0].adopted
