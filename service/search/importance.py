@@ -19,7 +19,7 @@ MIN_TRIALS = 10  # below, the ranking says nothing
 def importances(space: SearchSpace, trials: Sequence[Trial], *, mode: Mode, epoch: int) -> dict[str, float]:
     """Rank the hyperparameters by PED-ANOVA over all trials, each at its value at the same epoch.
 
-    A ladder tries some hyperparameters more widely than others, so that this is a description of what was seen, and
+    A ladder tries some hyperparameters more widely than others, so this describes what was seen, and is
     no experiment of its own.
 
     Args:

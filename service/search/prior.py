@@ -13,7 +13,7 @@ NUM_STARTS = 3  # starting points of a job beside the defaults: more cost more t
 
 
 def usable(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Value]:
-    """Carry another job's winner over to a space: what this space does not have or allow is left at its default."""
+    """Carry another job's winner over to a space: what it does not have or allow stays at its default."""
     return space.complete(
         {p.name: params[p.name] for p in space if p.name in params and p.contains(params[p.name])}
     )

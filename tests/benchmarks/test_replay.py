@@ -1,0 +1,95 @@
+"""Replay: what a benchmark measures is what a job does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.replay.meter import Meter
+from benchmarks.replay.service_strategy import make_spec, run_service_strategy
+from benchmarks.replay.strategies import STRATEGIES, run_strategy
+from benchmarks.replay.table import TableProblem
+from service.engine.replay import ReplayEngine
+from service.runner import Runner
+from service.search import make_plan
+from service.store import CheckpointFiles, NewStage, Store, sqlite_url
+
+DATA = Path(os.environ.get("TUNELADDER_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> TableProblem:
+    """A small grid with its best point off the default."""
+    lr, width = np.array([1e-3, 1e-2, 1e-1]), np.array([16, 32, 64, 128])
+    objective = np.abs(np.log10(lr)[:, None] + 2) + np.abs(np.log2(width)[None] - 6) / 10
+    file = tmp_path / "grid.npz"
+    np.savez(file, names=np.array(["lr", "width"]), axis_lr=lr, axis_width=width, objective=objective)
+    return TableProblem(file)
+
+
+def lcbench_problem():
+    folder = DATA / "lcbench"
+    if not folder.exists():
+        pytest.skip(f"needs the LCBench surrogate in {folder}: set TUNELADDER_DATA")
+    pytest.importorskip("onnxruntime", reason="the bench extra is not installed")
+    from benchmarks.replay.surrogate import LCBench, LCBenchProblem
+
+    lcbench = LCBench(folder)
+    return LCBenchProblem(lcbench, lcbench.development_tasks[0])
+
+
+@pytest.mark.parametrize("name", ["ladder", "joint", "random"])
+def test_a_replayed_job_through_store_and_runner_asks_for_what_the_benchmark_measures(name, tmp_path) -> None:
+    problem = lcbench_problem()
+    meter = Meter(problem, 6 * problem.max_epochs)
+    run_service_strategy(name, meter, seed=1)
+    spec = make_spec(name, meter, seed=1)
+    plan = make_plan(spec, problem.space, metric="val_accuracy", mode="max")
+    with Store.open(sqlite_url(tmp_path / "store.db")) as store:
+        job = store.create_job(
+            name="replay", spec={}, spec_fingerprint=spec.fingerprint(), base_dir="", seed=spec.seed
+        )
+        store.record_plan(
+            job.id,
+            plan=plan.to_dict(),
+            stages=[NewStage(number=s.number, name=s.name, opens=s.opens, why=s.why) for s in plan.stages],
+            metric=plan.metric,
+            mode=plan.mode,
+            data_fingerprint=problem.fingerprint,
+        )
+        store.start_job(job.id)
+        outcome = Runner(
+            store=store,
+            checkpoints=CheckpointFiles(tmp_path),
+            job_id=job.id,
+            plan=plan,
+            space=problem.space,
+            seed=spec.seed,
+            engine=ReplayEngine(problem, metric="val_accuracy", max_epochs=problem.max_epochs),
+        ).run()
+    assert outcome.num_trials == meter.num_trainings
+    assert outcome.num_epochs == meter.spent
+    assert dict(outcome.best.params) == dict(meter.trajectory[-1][1])
+
+
+@pytest.mark.parametrize("name", ["ladder", "joint", "random", "optuna_random", "optuna_tpe", "random_halving"])
+def test_every_strategy_finds_the_best_point_of_a_small_table_that_it_can_exhaust(name, table) -> None:
+    result = run_strategy(name, table, seed=0, budget=40, points=(40,))
+    assert result.values[40] == pytest.approx(table.finals([{"lr": 1e-2, "width": 64}])[0])
+
+
+def test_the_baselines_of_the_benchmark_are_those_that_are_promised() -> None:
+    assert set(STRATEGIES) == {
+        "ladder",
+        "joint",
+        "random",
+        "optuna_random",
+        "optuna_tpe",
+        "optuna_tpe_defaults",
+        "optuna_hyperband",
+        "optuna_gp",
+        "random_halving",
+    }
