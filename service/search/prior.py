@@ -60,7 +60,7 @@ def _middle(space: SearchSpace, known: Sequence[Mapping[str, Value]]) -> dict[st
         if isinstance(parameter, Choice) and not parameter.ordered:
             middle[parameter.name] = max(parameter.choices, key=values.count)
         else:
-            middle[parameter.name] = parameter.from_unit(float(np.median([parameter.to_unit(v) for v in values])))
+            middle[parameter.name] = sorted(values, key=parameter.to_unit)[(len(values) - 1) // 2]
     return space.complete(middle)
 
 

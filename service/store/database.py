@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -100,12 +102,37 @@ class Database:
     def _writing(self) -> Iterator[Session]:
         """One transaction: everything in it is on record when it ends, or nothing is."""
         try:
-            with Session(self._write_engine) as session, session.begin():
+            with _interrupts_wait(), Session(self._write_engine) as session, session.begin():
                 yield session
         except IntegrityError as error:
             if "guard of " in str(error.orig):  # the database's own word on a forbidden move
                 raise ConflictError(f"the store refuses this change: {error.orig}") from error
             raise
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM until a transaction has ended, milliseconds later.
+
+    Raised inside it, KeyboardInterrupt leaves the open transaction to a connection that nobody holds any more, and
+    the next writer, which says that the job is paused, finds the database locked. Python runs handlers of signals
+    in the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, lambda received, frame: kept.append(received))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            # None stands for a handler that Python did not install and cannot install again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for received in kept:
+            signal.raise_signal(received)
 
 
 def _sqlite_engine(url: str) -> Engine:

@@ -56,8 +56,8 @@ def test_an_infinite_loss_in_a_later_epoch_diverges_and_keeps_what_was_measured(
     shop.run("run", spec, "--home", "home", "--engine", "local", "--json")
     trials = shop.run("trials", "--home", "home", "--json").json
     assert {(t["params"]["inf_at"], t["state"], t["epochs"]) for t in trials} == {
-        (1, "diverged", 1),
-        (2, "diverged", 2),
+        (1, "diverged", 2),
+        (2, "diverged", 3),
         (99, "completed", 4),
     }
 
