@@ -19,6 +19,7 @@ from service.spec import ModuleFamily, Spec, data_section
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _PRIMITIVES = frozenset({"bool", "int", "float", "str"})
+_OPEN_SECTIONS = frozenset({"model", "space", "params"})
 _PATH_KEYS = ("csv", "parquet", "idx", "text", "test")
 
 
@@ -89,7 +90,13 @@ def parse_spec(body: Mapping[str, Any], *, folder: Path | None = None) -> Spec:
         }
     try:
         # Strict, and as JSON: "12" is no number and 1 no text, yet a list may be a tuple.
-        return Spec.model_validate_json(json.dumps(resolved, default=str), strict=True)
+        text = json.dumps(resolved, default=str)
+    except ValueError:
+        raise InvalidSpecError(
+            "a spec is a tree, got a YAML alias (*name) inside of what it stands for: write the values out"
+        ) from None
+    try:
+        return Spec.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise _explain(error, resolved) from None
 
@@ -118,8 +125,7 @@ def _explain(error: ValidationError, body: Mapping[str, Any]) -> InvalidSpecErro
     """Turn the first of pydantic's errors into one message: field, rule, value, remedy."""
     problems = error.errors()
     first = problems[0]
-    # Beside field names, pydantic's path holds the branch of a union that it tried.
-    parts = [str(part) for part in first["loc"] if _FIELD.fullmatch(str(part))]
+    parts = _field_parts(first["loc"], is_unknown_key=first["type"] == "extra_forbidden")
     if parts and parts[-1] in _PRIMITIVES:
         parts.pop()
     field = ".".join(parts)
@@ -131,8 +137,19 @@ def _explain(error: ValidationError, body: Mapping[str, Any]) -> InvalidSpecErro
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "value_error":
         return InvalidSpecError(message, field=field or None)
-    rule = message[0].lower() + message[1:]
+    rule = message[0].lower() + message[1:].replace("an object", "a mapping")
     return InvalidSpecError(f"{rule}, got {_short(given)}: change it", field=field)
+
+
+def _field_parts(location: tuple[int | str, ...], *, is_unknown_key: bool) -> list[str]:
+    """Leave out the branches of unions that pydantic tried, which stand among the names of fields."""
+    parts: list[str] = []
+    for index, part in enumerate(map(str, location)):
+        is_person_s_own = bool(parts) and parts[-1] in _OPEN_SECTIONS  # any name, whatever its letters
+        is_last = index == len(location) - 1
+        if _FIELD.fullmatch(part) or is_person_s_own or (is_unknown_key and is_last):
+            parts.append(part)
+    return parts
 
 
 def _short(value: object) -> str:

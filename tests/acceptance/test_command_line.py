@@ -32,8 +32,6 @@ def test_a_finished_job_shows_its_result_without_training(
     again = product.run("run", spec, "--home", finished, "--engine", "local", "--json")
     assert again.json == undisturbed[1]
     assert (undisturbed[0].story(), undisturbed[0].legs()) == before
-    text = product.run("run", spec, "--home", finished).out
-    assert "this job had finished before; --new runs it again" in text
 
 
 def test_new_makes_another_job_with_the_same_result(product: Product) -> None:
@@ -160,16 +158,6 @@ def test_a_reader_that_leaves_early_is_no_error(product: Product, finished: Path
         assert "Traceback" not in err
         assert "Error" not in err
         process.wait()
-
-
-def test_a_home_that_cannot_be_written_is_said(product: Product) -> None:
-    (product.folder / "file").write_text("in the way")
-    spec = product.write_spec(SMALL)
-    for home in ("file", "file/home", "/proc/home"):
-        ended = product.run("run", spec, "--home", home, "--engine", "local", code=2)
-        assert ended.err.count("error: ") == 1
-        assert "home" in ended.err
-        assert "Traceback" not in ended.err
 
 
 def test_a_home_may_have_spaces_and_a_long_path(product: Product) -> None:

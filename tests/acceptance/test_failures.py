@@ -30,10 +30,9 @@ def shop(product: Product) -> Product:
     return product
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_trials_that_diverge_or_raise_end_alone_and_the_job_goes_on(engine: str, shop: Product) -> None:
+def test_trials_that_diverge_or_raise_end_alone_and_the_job_goes_on(shop: Product) -> None:
     spec = shop.write_spec(OWN)
-    ended = shop.run("run", spec, "--home", "home", "--engine", engine, "--json")
+    ended = shop.run("run", spec, "--home", "home", "--json")
     trials = shop.run("trials", "--home", "home", "--json").json
 
     assert ended.json["state"] == "completed"

@@ -24,12 +24,30 @@ CASES = [
         replaced(data={"name": "wine", "validation_fractoin": 0.1}),
     ),
     Case(
+        "a key with a capital",
+        r"^Budget: unknown key 'Budget': did you mean 'budget'\?",
+        replaced(Budget={"epochs": 3}),
+    ),
+    Case("a key with a dash", r"^search\.top-k: unknown key 'top-k': known here: ", replaced(search={"top-k": 3})),
+    Case(
+        "a setting that is a list",
+        r"^model\.Top-Width: .*got \[3\]: change it",
+        replaced(model={"Top-Width": [3]}),
+    ),
+    Case(
+        "a document that holds itself",
+        r"a spec is a tree, got a YAML alias .*: write the values out",
+        "family: mlp\ndata: &data {name: wine, more: *data}\n",
+    ),
+    Case(
         "a text for a number",
         r"^budget\.epochs: input should be a valid integer, got '40': change it",
         replaced(budget={"epochs": "40"}),
     ),
     Case("a number for a text", r"^name: .*string, got 3: ", replaced(name=3)),
-    Case("a section that is a list", r"^budget: .*got \[1, 2\]: ", replaced(budget=[1, 2])),
+    Case(
+        "a section that is a list", r"^budget: input should be a mapping, got \[1, 2\]: ", replaced(budget=[1, 2])
+    ),
     Case("no family", r"^family: is required: add family to the spec", {"data": {"name": "wine"}}),
     Case("no data", r"^data: is required: add data to the spec", {"family": "mlp"}),
     Case(

@@ -42,8 +42,8 @@ def _check(config: CNNConfig, info, seed: int) -> None:
     F.cross_entropy(logits, target).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
-        # A dropped map is zero everywhere: a norm multiplies its gradient by 1/sqrt(eps), and a chain of them by so
-        # much that it leaves float32. That is the arithmetic, and a trial's divergence; here the layers are judged.
+        # A dropped map is zero everywhere: a norm multiplies its gradient by 1/sqrt(eps), and a chain of norms by
+        # more than float32 holds. That is arithmetic, and a trial's divergence; here the layers are judged.
         assert config.dropout2d > 0 or torch.isfinite(parameter.grad).all(), name
     assert CNNConfig.from_dict(config.to_dict()) == config
 

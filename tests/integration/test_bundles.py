@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from product import Product
+import yaml
+from in_process import Command
 
+PEOPLE = Path(__file__).parents[1] / "acceptance" / "people.py"
 BUDGET = {"epochs": 24, "max_epochs_per_trial": 6}
 RUNGS = {"rungs": {"min_epochs": 2, "reduction_factor": 3}}
 
@@ -30,8 +35,6 @@ with open(sys.argv[3], "wb") as file:
 
 
 def predict(bundle: Path, rows: Any, folder: Path) -> dict[str, np.ndarray[Any, Any]]:
-    import pickle
-
     folder.mkdir(exist_ok=True)
     (folder / "rows.pickle").write_bytes(pickle.dumps(rows))
     command = [sys.executable, "-c", PREDICT, str(bundle), "rows.pickle", "answer.pickle"]
@@ -40,12 +43,21 @@ def predict(bundle: Path, rows: Any, folder: Path) -> dict[str, np.ndarray[Any, 
     return {name: np.asarray(values) for name, values in answer.items()}
 
 
-def run(product: Product, spec: dict[str, Any]) -> tuple[dict[str, Any], Path]:
-    """Run a job and export it elsewhere; gives what it printed and the second bundle."""
-    path = product.write_spec({"budget": BUDGET, "search": RUNGS} | spec)
-    result = product.run("run", path, "--home", "home", "--engine", "local", "--json").json
-    product.run("export", "--home", "home", "--to", "handed-over")
-    return result, product.folder / "handed-over"
+Run = Callable[[dict[str, Any]], tuple[dict[str, Any], Path]]
+
+
+@pytest.fixture
+def run(tuneladder: Command, tmp_path: Path) -> Run:
+    """Runs a job and exports it elsewhere; gives what it printed and the second bundle."""
+
+    def run(spec: dict[str, Any]) -> tuple[dict[str, Any], Path]:
+        (tmp_path / "spec.yaml").write_text(yaml.safe_dump({"budget": BUDGET, "search": RUNGS} | spec))
+        ended = tuneladder("run", "spec.yaml", "--home", "home", "--engine", "local", "--json")
+        assert ended.code == 0, ended.err
+        assert tuneladder("export", "--home", "home", "--to", "handed-over").code == 0
+        return json.loads(ended.out.splitlines()[-1]), tmp_path / "handed-over"
+
+    return run
 
 
 def table(num_rows: int, seed: int) -> pd.DataFrame:
@@ -61,30 +73,25 @@ def table(num_rows: int, seed: int) -> pd.DataFrame:
     return frame
 
 
-def test_a_table_with_categories_and_missing_values(product: Product) -> None:
-    table(400, seed=1).to_csv(product.folder / "rows.csv", index=False)
+def test_a_table_with_categories_and_missing_values(run: Run, tmp_path: Path) -> None:
+    table(400, seed=1).to_csv(tmp_path / "rows.csv", index=False)
     test = table(150, seed=2)
     test.loc[0, "colour"] = "violet"  # never seen in training
-    test.to_csv(product.folder / "test.csv", index=False)
+    test.to_csv(tmp_path / "test.csv", index=False)
     result, bundle = run(
-        product,
         {"family": "mlp", "data": {"csv": "rows.csv", "target": "kind", "test": "test.csv"}},
     )
-    raw = pd.read_csv(product.folder / "test.csv")
-    answer = predict(bundle, raw.drop(columns="kind"), product.folder / "fresh")
+    raw = pd.read_csv(tmp_path / "test.csv")
+    answer = predict(bundle, raw.drop(columns="kind"), tmp_path / "fresh")
 
     accuracy = float((answer["predicted"] == raw["kind"].to_numpy()).mean())
     assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
     assert accuracy > 0.75
     assert answer["scores"].shape == (150, 2)
     assert answer["scores"].sum(axis=1) == pytest.approx(1, abs=1e-5)
-    records = raw.drop(columns="kind").replace({np.nan: None}).to_dict(orient="records")
-    assert predict(bundle, records, product.folder / "again")["scores"] == pytest.approx(
-        answer["scores"], abs=1e-6
-    )
 
 
-def test_texts(product: Product) -> None:
+def test_texts(run: Run, tmp_path: Path) -> None:
     def lines(num_rows: int, seed: int) -> list[tuple[str, str]]:
         draw = np.random.default_rng(seed)
         words = {"NUM": ["how", "many", "much", "na\u00efve"], "LOC": ["where", "city", "country", "caf\u00e9"]}
@@ -93,30 +100,30 @@ def test_texts(product: Product) -> None:
 
     for name, rows in (("train.txt", lines(240, 1)), ("test.txt", lines(100, 2))):
         text = "".join(f"{kind}:fine {words}\n" for kind, words in rows)
-        (product.folder / name).write_bytes(text.encode("latin-1"))
+        (tmp_path / name).write_bytes(text.encode("latin-1"))
     data = {"text": "train.txt", "test": "test.txt", "encoding": "latin-1"}
-    result, bundle = run(product, {"family": "rnn", "data": data, "model": {"width": 16, "embedding_dim": 8}})
+    result, bundle = run({"family": "rnn", "data": data, "model": {"width": 16, "embedding_dim": 8}})
     kinds, texts = zip(*lines(100, 2), strict=True)
-    answer = predict(bundle, list(texts), product.folder / "fresh")
+    answer = predict(bundle, list(texts), tmp_path / "fresh")
 
     accuracy = float((answer["predicted"] == np.asarray(kinds)).mean())
     assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
     assert accuracy > 0.7
 
 
-def test_a_regression_predicts_in_the_unit_of_its_target(product: Product) -> None:
+def test_a_regression_predicts_in_the_unit_of_its_target(run: Run, tmp_path: Path) -> None:
     def rows(num_rows: int, seed: int) -> pd.DataFrame:
         draw = np.random.default_rng(seed)
         frame = pd.DataFrame({"a": draw.normal(size=num_rows), "b": draw.normal(size=num_rows)})
         frame["price"] = 1000 + 200 * frame["a"] - 50 * frame["b"] + draw.normal(size=num_rows)
         return frame
 
-    rows(300, 1).to_parquet(product.folder / "rows.parquet")
+    rows(300, 1).to_parquet(tmp_path / "rows.parquet")
     test = rows(100, 2)
-    test.to_parquet(product.folder / "test.parquet")
+    test.to_parquet(tmp_path / "test.parquet")
     data = {"parquet": "rows.parquet", "target": "price", "test": "test.parquet"}
-    result, bundle = run(product, {"family": "mlp", "data": data})
-    answer = predict(bundle, test.drop(columns="price"), product.folder / "fresh")
+    result, bundle = run({"family": "mlp", "data": data})
+    answer = predict(bundle, test.drop(columns="price"), tmp_path / "fresh")
 
     error = answer["predicted"] - test["price"].to_numpy()
     assert float(np.sqrt((error**2).mean())) == pytest.approx(result["test"]["test_rmse"], rel=1e-4)
@@ -125,14 +132,14 @@ def test_a_regression_predicts_in_the_unit_of_its_target(product: Product) -> No
     assert result["test"]["test_rmse"] < 150
 
 
-def test_images(product: Product) -> None:
+def test_images(run: Run, tmp_path: Path) -> None:
     """Digits: the test split's raw images come from the source, which the fresh process never sees."""
     from sklearn.datasets import load_digits
 
     from lightning_modules.data import BuiltinSource
 
     spec = {"family": "cnn", "data": {"name": "digits"}, "model": {"width": 8, "stages": 2}}
-    result, bundle = run(product, spec | {"budget": {"epochs": 8, "max_epochs_per_trial": 4}})
+    result, bundle = run(spec | {"budget": {"epochs": 8, "max_epochs_per_trial": 4}})
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert manifest["info"]["image_shape"] == [1, 8, 8]
 
@@ -144,7 +151,7 @@ def test_images(product: Product) -> None:
 
     inputs = preprocessor_from_dict(manifest["preprocessing"]).transform(raw.images)["image"]
     chosen = [index for index, row in enumerate(inputs) if row.tobytes() in seen]
-    answer = predict(bundle, raw.images[chosen], product.folder / "fresh")
+    answer = predict(bundle, raw.images[chosen], tmp_path / "fresh")
 
     accuracy = float((answer["predicted"] == raw.target[chosen].astype(str)).mean())
     assert len(chosen) == len(test)
@@ -152,8 +159,8 @@ def test_images(product: Product) -> None:
     assert accuracy > 0.8
 
 
-def test_a_person_s_own_module_and_data_module(product: Product) -> None:
-    (product.folder / "people.py").write_text(Path(__file__).with_name("people.py").read_text())
+def test_a_person_s_own_module_and_data_module(run: Run, tmp_path: Path) -> None:
+    shutil.copy(PEOPLE, tmp_path)
     spec = {
         "family": {"module": "people:Line"},
         "data": {"module": "people:Points", "params": {"num_rows": 90}},
@@ -161,24 +168,20 @@ def test_a_person_s_own_module_and_data_module(product: Product) -> None:
         "search": RUNGS
         | {"space": {"rate": {"low": 0.01, "high": 0.5, "log": True}, "batch_size": {"choices": [8, 16]}}},
     }
-    result, bundle = run(product, spec)
-    sys.path.insert(0, str(product.folder))
-    try:
-        from people import Points
+    result, bundle = run(spec)
+    from people import Points  # where the command found it
 
-        points = Points(num_rows=90)
-        points.setup("test")
-        x, y = (np.stack([np.asarray(part) for part in column]) for column in zip(*points.parts[2], strict=True))
-    finally:
-        sys.path.remove(str(product.folder))
-    (product.folder / "fresh").mkdir()
-    (product.folder / "fresh" / "people.py").write_text(Path(__file__).with_name("people.py").read_text())
-    answer = predict(bundle, x, product.folder / "fresh")
+    points = Points(num_rows=90)
+    points.setup("test")
+    x, y = (np.stack([np.asarray(part) for part in column]) for column in zip(*points.parts[2], strict=True))
+    (tmp_path / "fresh").mkdir()
+    shutil.copy(PEOPLE, tmp_path / "fresh")
+    answer = predict(bundle, x, tmp_path / "fresh")
     assert float(((answer["predicted"] - y) ** 2).mean()) == pytest.approx(result["test"]["test_loss"], rel=1e-4)
 
 
-def test_a_person_s_own_module_on_built_in_data(product: Product) -> None:
-    (product.folder / "people.py").write_text(Path(__file__).with_name("people.py").read_text())
+def test_a_person_s_own_module_on_built_in_data(run: Run, tmp_path: Path) -> None:
+    shutil.copy(PEOPLE, tmp_path)
     spec = {
         "family": {"module": "people:Pixels"},
         "data": {"name": "digits"},
@@ -186,7 +189,7 @@ def test_a_person_s_own_module_on_built_in_data(product: Product) -> None:
         "search": RUNGS
         | {"space": {"lr": {"low": 1.0e-3, "high": 0.1, "log": True}, "hidden": {"choices": [16, 32]}}},
     }
-    result, bundle = run(product, spec)
+    result, bundle = run(spec)
     assert result["best"]["metrics"]["val_right"] > 0.7
     assert result["test"]["test_right"] > 0.7
     manifest = json.loads((bundle / "bundle.json").read_text())
