@@ -28,7 +28,7 @@ from service.runner import Observer, Outcome, Progress, Runner
 from service.search import Plan
 from service.spec import Spec
 from service.store import CheckpointFiles, JobLock, JobRecord, JobState, NewStage, Store
-from service.tracking import MlflowFollower, local_artifacts, local_tracking_uri
+from service.tracking import MlflowFollower, local_artifacts, local_tracking_uri, preload
 
 EngineName = Literal["ray", "local"]
 Say = Callable[[str], None]
@@ -173,10 +173,6 @@ class _Seats:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def close(self) -> None:
-        """End the engine, and Ray if it was started for it."""
-        self._stack.close()
-
     def _open(self, stack: ExitStack) -> Engine:
         from service.engine.train import train_leg
 
@@ -198,8 +194,10 @@ class _Seats:
                 address=self._options.address,
             )
         )
-        import service.engine.trials  # noqa: F401  Tune's import takes as long as Ray's start: side by side
+        # These imports take as long as Ray's start, and would slow the slots' start down later: side by side.
+        import service.engine.trials  # noqa: F401
 
+        preload()
         cluster.wait()
         self.ray_init_s = time.monotonic() - began
         return RayTuneEngine(
@@ -253,7 +251,6 @@ class _Run:
         say("training")
         try:
             outcome = self._search(observer, follower)
-            self.seats.close()
             say("testing the winner and writing its bundle")
             self._finish(outcome)
         except JobFailedError as error:
@@ -268,6 +265,7 @@ class _Run:
             store.pause_job(job.id, f"{why}; the same command goes on with it")
             raise
         _flush(follower, say)
+        self._count_time()  # the job's time holds its tracking
         return store.job(job.id)
 
     def _record_plan(self) -> None:
@@ -334,7 +332,6 @@ class _Run:
             result={
                 "num_trials": outcome.num_trials,
                 "num_epochs": outcome.num_epochs,
-                "wall_s": store.job(job_id).active_s,
                 "ray_init_s": self.seats.ray_init_s,
                 "out_of_time": outcome.out_of_time,
                 "best": {

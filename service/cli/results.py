@@ -36,7 +36,7 @@ def job_summary(job: JobRecord) -> dict[str, Any]:
         "mode": job.mode,
         "num_trials": result.get("num_trials"),
         "num_epochs": result.get("num_epochs"),
-        "wall_s": result.get("wall_s", job.active_s),
+        "wall_s": job.active_s,
         "ray_init_s": result.get("ray_init_s"),
         "best": result.get("best"),
         "test": result.get("test"),
@@ -77,7 +77,7 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
         console.print("this job had finished before; --new runs it again", highlight=False)
     console.print(
         f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
-        f"{result.get('num_epochs')} epochs in {result.get('wall_s', 0):.0f} s",
+        f"{result.get('num_epochs')} epochs in {job.active_s:.0f} s",
         highlight=False,
         soft_wrap=True,
     )
