@@ -44,7 +44,8 @@ def run(
     from service.documents import load_spec
 
     document = load_spec(spec)
-    from service.embedded import RunOptions, run_job  # after it: seconds, and a mistake is told at once
+    from service.embedded import run_job
+    from service.seats import RunOptions  # after it: seconds, and a mistake is told at once
 
     options = RunOptions(engine=engine, num_slots=slots, address=address, num_gpus=num_gpus, new=new)
     display = make_display(quiet=quiet)

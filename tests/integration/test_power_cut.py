@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, event
 
 from service.documents import parse_spec
-from service.embedded import RunOptions, run_job
+from service.embedded import run_job
+from service.seats import RunOptions
 from service.store import JobRecord
 
 LOCAL = RunOptions(engine="local")

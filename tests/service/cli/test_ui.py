@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from service.documents import parse_spec
-from service.embedded import RunOptions, run_job
+from service.embedded import run_job
+from service.seats import RunOptions
 
 SPEC = {
     "name": "wine",
