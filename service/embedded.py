@@ -30,6 +30,7 @@ from service.store import CheckpointFiles, JobLock, JobRecord, JobState, NewStag
 from service.tracking import MlflowFollower, local_artifacts, local_tracking_uri
 
 Say = Callable[[str], None]
+COUNT_PERIOD_S = 1.0  # what a killed process may fail to count of its time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +201,8 @@ class _Run:
 
         def observe(progress: Progress) -> None:
             follower.start()  # not before: MLflow's import would slow the start of the slots down
-            self._count_time()
+            if time.monotonic() - self._counted_to > COUNT_PERIOD_S:
+                self._count_time()
             if observer is not None:
                 observer(progress)
 

@@ -12,6 +12,7 @@ from service.cli.jobs import open_store
 from service.cli.options import DEFAULT_HOME, HomeOption, JsonOption, SpecArgument, make_console, write_json
 from service.cli.results import job_summary, print_result
 from service.errors import JobFailedError
+from service.importing import collector_paused
 
 
 def run(
@@ -44,18 +45,21 @@ def run(
     from service.documents import load_spec
 
     document = load_spec(spec)
-    from service.embedded import run_job
-    from service.seats import RunOptions  # after it: seconds, and a mistake is told at once
-
-    options = RunOptions(engine=engine, num_slots=slots, address=address, num_gpus=num_gpus, new=new)
     display = make_display(quiet=quiet)
     try:
-        with display:
+        with display, collector_paused() as resume:
+            from service.embedded import Started, run_job  # after it: seconds, and a mistake is told at once
+            from service.seats import RunOptions
+
+            def begin(started: Started) -> None:
+                resume()  # everything is imported
+                display.start(started)
+
             job = run_job(
                 document,
                 home=home,
-                options=options,
-                on_start=display.start,
+                options=RunOptions(engine=engine, num_slots=slots, address=address, num_gpus=num_gpus, new=new),
+                on_start=begin,
                 observer=display.update,
                 say=display.phase,
             )

@@ -14,6 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
+@dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """What a slot needs before its first leg.
+
+    It stands here, as the desk unpickles it too: this module imports nothing that takes time.
+    """
+
+    import_path: tuple[str, ...]  # the driver's sys.path: its modules can be imported there, if they are there
+    function: bytes  # the leg function, pickled: its module is imported in the slot, where an error is heard
+    context: tuple[Any]  # reference to the context; in a tuple, so that Ray hands over the reference itself
+
+
 @dataclass(frozen=True)
 class Parcel:
     """One leg on its way to a slot."""
@@ -64,7 +76,7 @@ class _Seat:
 
     life: int = 0  # workers that the slot has lost; a worker of an earlier life is not listened to
     losses_before_leg: int = 0  # workers in a row that ended before they asked for a leg
-    handle: Any = None  # the worker's actor
+    handle: bytes | None = None  # the worker's actor, pickled
     held: Assignment | None = None
     waiting: bool = False  # for a leg; such a worker ends by itself when told so
 
@@ -78,7 +90,7 @@ class Desk:
         max_attempts: A leg that ended its worker so many times is not handed out again.
     """
 
-    def __init__(self, welcome: Any, num_slots: int, max_attempts: int) -> None:
+    def __init__(self, welcome: Welcome, num_slots: int, max_attempts: int) -> None:
         self._welcome = welcome
         self._max_attempts = max_attempts
         self._seats = [_Seat() for _ in range(num_slots)]
@@ -86,7 +98,7 @@ class Desk:
         self._ended: str | None = None
         self._changed = asyncio.Condition()
 
-    async def join(self, slot: int, handle: Any) -> tuple[int, Any]:
+    async def join(self, slot: int, handle: bytes) -> tuple[int, Welcome]:
         """Introduce a slot's new worker; returns its life, to be named in `exchange`, and the welcome."""
         self._seats[slot].handle = handle
         return self._seats[slot].life, self._welcome
@@ -160,11 +172,11 @@ class Desk:
         await self._announce()
         return seat.losses_before_leg + 1 < self._max_attempts
 
-    async def end(self, reason: str) -> list[Any]:
+    async def end(self, reason: str) -> list[bytes]:
         """Let idle workers end, and answer whoever waits for outcomes with the reason.
 
         Returns:
-            Handles of the workers that load or train: only ending their process ends them soon.
+            Pickled handles of the workers that load or train: only ending their process ends them soon.
         """
         busy = [seat.handle for seat in self._seats if seat.handle is not None and not seat.waiting]
         self._ended = self._ended or reason

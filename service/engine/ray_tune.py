@@ -21,9 +21,9 @@ from ray import cloudpickle
 
 from service.engine.base import Engine, LegFunction
 from service.engine.cluster import Cluster, Seat, check_seat
-from service.engine.desk import Desk, Outcome, Parcel
+from service.engine.desk import Desk, Outcome, Parcel, Welcome
 from service.engine.local import check_keys
-from service.engine.slot import Welcome, unpack_result
+from service.engine.slot import unpack_result
 from service.legs import Leg, LegResult, MemberResult
 
 BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
@@ -163,7 +163,7 @@ class RayTuneEngine(Engine):
         if ray.is_initialized():  # else the cluster was closed first, and everything ended with it
             with contextlib.suppress(ray.exceptions.RayError):
                 for handle in ray.get(self._desk.end.remote("the engine was closed")):
-                    ray.kill(handle)
+                    ray.kill(pickle.loads(handle))
             self._tuning.join(CLOSE_PATIENCE_S)
             ray.kill(self._desk)
         if self._own_cluster is not None:

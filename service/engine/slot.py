@@ -6,7 +6,6 @@ import pickle
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -15,18 +14,10 @@ from ray import cloudpickle, tune
 from service.engine.base import LegFunction
 from service.engine.desk import Assignment, Outcome
 from service.engine.local import execute_leg
+from service.importing import collector_paused
 from service.legs import Leg, LegResult
 
 REPORT_PERIOD_S = 1.0  # a report waits for Tune's loop, which is a few ms: at most one in this time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Welcome:
-    """What a slot needs before its first leg."""
-
-    import_path: tuple[str, ...]  # the driver's sys.path: its modules can be imported here, if they are here
-    function: bytes  # the leg function, pickled: unpickling imports its module, here where an error is heard
-    context: tuple[Any]  # reference to the context; in a tuple, so that Ray hands over the reference itself
 
 
 def serve(desk: Any, slot: int) -> None:
@@ -37,11 +28,13 @@ def serve(desk: Any, slot: int) -> None:
         slot: Number of this slot.
     """
     try:
-        handle = ray.get_runtime_context().current_actor
+        # Pickled here, or the desk would import what this worker's class needs: Tune, half a second.
+        handle: bytes = cloudpickle.dumps(ray.get_runtime_context().current_actor)  # type: ignore[no-untyped-call]
         life, welcome = ray.get(desk.join.remote(slot, handle))
         sys.path.extend(path for path in welcome.import_path if path not in sys.path)
-        function: LegFunction = cloudpickle.loads(welcome.function)
-        context = ray.get(welcome.context[0])
+        with collector_paused():
+            function: LegFunction = cloudpickle.loads(welcome.function)
+            context = ray.get(welcome.context[0])
     except Exception:
         reason = f"slot {slot} could not load the leg function and its context:\n{traceback.format_exc()}"
         ray.get(desk.end.remote(reason))

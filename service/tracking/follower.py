@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,8 @@ from service.tracking.mirror import Mirror
 from service.tracking.server import TrackingServer
 
 MAX_BACKOFF_S = 30.0
+MAX_SHARE = 0.2  # of one core for following, so that training keeps the machine, as long as
+MAX_PAUSE_S = 10.0  # the runs are not older than this
 MAX_ERRORS = 10  # different ones that are kept for the report
 
 
@@ -48,7 +51,7 @@ class MlflowFollower:
         tracking_uri: Of the MLflow server, or `sqlite:///...` of its database.
         experiment: Its name in MLflow; made where it does not exist.
         artifacts: Where a new experiment keeps artifacts, as a URI; None leaves it to the server.
-        interval_s: Pause between two looks into the store.
+        interval_s: Shortest pause between two looks into the store; they become rarer where one takes long.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class MlflowFollower:
         pause_s = self._interval_s
         while not self._abandoned.is_set():
             is_last = self._ending.is_set()
+            began = time.monotonic()
             try:
                 if mirror is None:
                     mirror = Mirror(store, self._job_id, TrackingServer.connect(*self._target))
@@ -131,7 +135,8 @@ class MlflowFollower:
             else:
                 for refusal in refusals:
                     self._keep(refusal)
-                pause_s = self._interval_s
+                wanted = (time.monotonic() - began) * (1 / MAX_SHARE - 1)
+                pause_s = max(self._interval_s, min(wanted, MAX_PAUSE_S))
                 if is_last:
                     self._is_complete = not refusals and not self._abandoned.is_set()
                     return
