@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from service.catalog import ResolvedJob
-from service.context import leg_context
 from service.engine.base import Engine
 from service.errors import InvalidSpecError
 from service.home import Home
-from service.search import Plan
-from service.tracking import preload
+from service.spec import Spec
+
+if TYPE_CHECKING:
+    from service.engine.ray_tune import RayTuneEngine
 
 EngineName = Literal["ray", "local"]
+LEG_FUNCTION = "service.engine.train:train_leg"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,64 +41,102 @@ class RunOptions:
 
 
 class Seats:
-    """The engine and what it stands on, from start to end; a context manager."""
+    """The engine and what it stands on, from start to end; a context manager.
 
-    def __init__(self, resolved: ResolvedJob, plan: Plan, options: RunOptions, home: Home) -> None:
-        self.context = leg_context(resolved, plan)
-        self.ray_init_s = 0.0
-        self.start_s = 0.0  # of the slots; a cluster's start is not the job's time
-        self._resources = resolved.spec.resources
-        self._options, self._home, self._name = options, home, resolved.spec.name
+    Starting takes seconds: Ray, then slots that import torch and Lightning. So `boot` begins with it while this
+    process still imports the same and reads the data, and `engine` waits for the rest.
+
+    Args:
+        spec: The job; nothing but its name and resources is looked at.
+        options: How to run.
+        home: Where Ray Tune may write.
+    """
+
+    def __init__(self, spec: Spec, options: RunOptions, home: Home) -> None:
+        self._resources, self._name = spec.resources, spec.name
+        self._options, self._home = options, home
         self._stack = ExitStack()
+        self._booting: Future[RayTuneEngine] | None = None
+        self.ray_init_s = 0.0
 
     def __enter__(self) -> Seats:
-        began = time.monotonic()
-        with ExitStack() as stack:
-            self.engine = stack.enter_context(self._open(stack))
-            self._stack = stack.pop_all()
-        self.start_s = time.monotonic() - began - self.ray_init_s
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _open(self, stack: ExitStack) -> Engine:
-        from service.engine.train import train_leg
+    def boot(self) -> None:
+        """Begin to start Ray and the slots, if the job is to run on Ray; returns in about a second."""
+        if self._options.engine == "local" or self._booting is not None:
+            return
+        from service.engine.cluster import Cluster, local_cpus
 
-        if self._options.engine == "local":
-            _check_local_gpu(self._resources.gpu)
-            from service.engine.local import LocalEngine
-
-            return LocalEngine(self.context, train_leg)
-        from service.engine.cluster import Cluster, Seat, count_seats
-        from service.engine.ray_tune import RayTuneEngine, local_cpus
-
-        cpu, gpu = self._resources.cpu, self._resources.gpu
-        began = time.monotonic()
+        self._began = time.monotonic()
         wanted = self._options.num_slots
-        cluster = stack.enter_context(
+        self._cluster = self._stack.enter_context(
             Cluster(
-                num_cpus=local_cpus(wanted or 1, cpu),
+                num_cpus=local_cpus(wanted or 1, self._resources.cpu),
                 num_gpus=self._options.num_gpus,
                 address=self._options.address,
             )
         )
-        # These imports take as long as Ray's start, and would slow the slots' start down later: side by side.
-        import service.engine.trials  # noqa: F401
+        import service.engine.ray_tune  # noqa: F401  here, as two threads had better not import the same at once
 
-        preload()
-        cluster.wait()
-        self.ray_init_s = time.monotonic() - began
+        worker = self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="seats"))
+        self._booting = worker.submit(self._start_slots)
+        self._stack.callback(_close, self._booting)
+
+    def _start_slots(self) -> RayTuneEngine:
+        from service.engine.cluster import Seat, count_seats
+        from service.engine.ray_tune import RayTuneEngine
+
+        self._cluster.wait()
+        self.ray_init_s = time.monotonic() - self._began
+        cpu, gpu = self._resources.cpu, self._resources.gpu
         return RayTuneEngine(
-            self.context,
-            train_leg,
-            num_slots=wanted or count_seats(Seat(cpu=cpu, gpu=gpu)),
+            LEG_FUNCTION,
+            num_slots=self._options.num_slots or count_seats(Seat(cpu=cpu, gpu=gpu)),
             cpu=cpu,
             gpu=gpu,
             name=f"{self._name}-{os.getpid()}",
             storage=self._home.ray,
-            cluster=cluster,
+            cluster=self._cluster,
         )
+
+    def wait_for_ray(self) -> None:
+        """Wait until Ray is there, which is not the job's time.
+
+        Raises:
+            TuneladderError: It could not be reached or started.
+        """
+        if self._options.engine == "ray":
+            self.boot()
+            self._cluster.wait()
+
+    def engine(self, context: Any) -> Engine:
+        """Give the engine, briefed with the job's context.
+
+        Raises:
+            InvalidSpecError: The machine or the cluster has no room for a slot.
+            TuneladderError: Ray could not be reached or started.
+        """
+        if self._options.engine == "local":
+            _check_local_gpu(self._resources.gpu)
+            from service.engine.local import LocalEngine
+            from service.engine.train import train_leg
+
+            return self._stack.enter_context(LocalEngine(context, train_leg))
+        self.boot()
+        assert self._booting is not None
+        engine = self._booting.result()
+        engine.brief(context)
+        return engine
+
+
+def _close(booting: Future[RayTuneEngine]) -> None:
+    """Close what was started; what could not be started has closed itself."""
+    if booting.exception() is None:
+        booting.result().close()
 
 
 def _check_local_gpu(gpu: float) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from service.cli.results import params_text
 
 if TYPE_CHECKING:  # torch is behind them, and `tuneladder --help` needs none
-    from service.embedded import Started
+    from service.job_run import Started
     from service.runner import Progress
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from service.cli.options import DEFAULT_HOME, HomeOption, JsonOption, SpecArgume
 from service.cli.results import job_summary, print_result
 from service.errors import JobFailedError
 from service.importing import collector_paused
+
+if TYPE_CHECKING:
+    from service.job_run import Started
 
 
 def run(
@@ -48,7 +51,7 @@ def run(
     display = make_display(quiet=quiet)
     try:
         with display, collector_paused() as resume:
-            from service.embedded import Started, run_job  # after it: seconds, and a mistake is told at once
+            from service.embedded import run_job
             from service.seats import RunOptions
 
             def begin(started: Started) -> None:

@@ -15,7 +15,7 @@ LegFunction = Callable[[Any, Leg], LegResult]  # (context, leg): the pure functi
 class Engine(ABC):
     """Runs legs. One contract suite holds for every implementation.
 
-    An engine is made for one job: `context` is whatever the leg function needs beside the leg (data, fixed
+    An engine is made for one job: the context is whatever the leg function needs beside the leg (data, fixed
     settings) and reaches each worker once. Engines are context managers; leaving one ends everything it
     started, also after an exception or Ctrl-C.
 

@@ -46,6 +46,11 @@ class Seat:
     gpu: float  # GPUs; a fraction shares one GPU among slots
 
 
+def local_cpus(num_slots: int, cpu: int) -> int:
+    """Cores that a local Ray offers: the machine's, or more if a person asks for more slots than it has."""
+    return max(os.cpu_count() or 1, num_slots * cpu)
+
+
 class Cluster:
     """Ray for this process. A context manager; closing it ends Ray if and only if this object started it.
 

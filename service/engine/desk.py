@@ -1,6 +1,7 @@
 """The desk: who holds which leg. A small actor between the driver and the slots.
 
-Slots call `join` once and `exchange` after every leg; the driver calls `submit`, `collect` and `report_loss`.
+Slots call `join` and `context` once and `exchange` after every leg; the driver calls `brief` once, then `submit`,
+`collect` and `report_loss`.
 Legs and results pass as pickled bytes, which the desk never opens; a big leg passes as a reference to Ray's
 object store. All methods run on one event loop and change state between awaits only, so there are no locks.
 """
@@ -22,8 +23,7 @@ class Welcome:
     """
 
     import_path: tuple[str, ...]  # the driver's sys.path: its modules can be imported there, if they are there
-    function: bytes  # the leg function, pickled: its module is imported in the slot, where an error is heard
-    context: tuple[Any]  # reference to the context; in a tuple, so that Ray hands over the reference itself
+    function: bytes | str  # the leg function, pickled, or its import path: its module is imported in the slot
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,24 @@ class Desk:
         self._seats = [_Seat() for _ in range(num_slots)]
         self._run = _Run()
         self._ended: str | None = None
+        self._context: tuple[Any] | None = None
         self._changed = asyncio.Condition()
 
     async def join(self, slot: int, handle: bytes) -> tuple[int, Welcome]:
         """Introduce a slot's new worker; returns its life, to be named in `exchange`, and the welcome."""
         self._seats[slot].handle = handle
         return self._seats[slot].life, self._welcome
+
+    async def brief(self, context: tuple[Any]) -> None:
+        """Take the reference to the context; in a tuple, so that Ray hands over the reference itself."""
+        self._context = context
+        await self._announce()
+
+    async def context(self) -> tuple[Any] | None:
+        """Wait for the context and give the reference to it; None: there is nothing to do any more."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._context is not None or self._ended)
+        return None if self._ended else self._context
 
     async def exchange(self, slot: int, life: int, outcome: Outcome | None) -> Assignment | None:
         """Take what became of the slot's leg and hand out the next one, as soon as there is one.

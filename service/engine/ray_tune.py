@@ -7,7 +7,6 @@ Tune. Where slots are placed, which GPU they see and that they come back after a
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import sys
 import threading
@@ -17,34 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import cloudpickle
+from ray import cloudpickle, tune
 
 from service.engine.base import Engine, LegFunction
-from service.engine.cluster import Cluster, Seat, check_seat
+from service.engine.cluster import Cluster, Seat, check_seat, local_cpus
 from service.engine.desk import Desk, Outcome, Parcel, Welcome
 from service.engine.local import check_keys
 from service.engine.slot import unpack_result
+from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
 from service.legs import Leg, LegResult, MemberResult
 
 BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
 CLOSE_PATIENCE_S = 30.0  # Tune ends its trials in about a second
 
 
-def local_cpus(num_slots: int, cpu: int) -> int:
-    """Cores that a local Ray offers: the machine's, or more if a person asks for more slots than it has."""
-    return max(os.cpu_count() or 1, num_slots * cpu)
-
-
 class RayTuneEngine(Engine):
     """Runs legs on slots of a Ray cluster, local or distant.
 
-    The slots start when the engine is made; `run` does not wait until all of them are there, and those that
+    The slots start when the engine is made and import the leg function, while this process may still prepare the
+    context: `brief` hands it over, once, before the first `run`. Neither waits for the last slot, and those that
     the cluster has no room for start when there is.
 
     Args:
-        context: First argument of every call of `function`; each slot gets it once. Arrays arrive read-only,
-            in shared memory.
-        function: The leg function; its module is importable on the workers.
+        function: The leg function, whose module is importable on the workers; or its import path `module:name`,
+            which nothing has to be imported for here.
         num_slots: Slots at most.
         cpu: Cores of a slot.
         gpu: GPUs of a slot; a fraction shares one.
@@ -63,8 +58,7 @@ class RayTuneEngine(Engine):
 
     def __init__(
         self,
-        context: Any,
-        function: LegFunction,
+        function: LegFunction | str,
         *,
         num_slots: int,
         cpu: int,
@@ -79,7 +73,7 @@ class RayTuneEngine(Engine):
         self.num_slots = num_slots
         self._max_attempts = max_attempts
         self._run_number = 0
-        self._closed = False
+        self._closed = self._is_briefed = False
         self._own_cluster = None
         if cluster is None:
             cluster = Cluster(num_cpus=local_cpus(num_slots, cpu), num_gpus=num_gpus, address=address)
@@ -88,30 +82,37 @@ class RayTuneEngine(Engine):
         self._tuning = threading.Thread(target=self._tune, name=f"tune-{name}", daemon=True)
         self._name, self._storage, self._seat = name, storage.resolve(), Seat(cpu=cpu, gpu=gpu)
         try:
-            importing = threading.Thread(target=_import_tune, daemon=True)
-            importing.start()
             cluster.wait()
             check_seat(self._seat)
-            pickled = cloudpickle.dumps(function)  # type: ignore[no-untyped-call]
-            welcome = Welcome(import_path=tuple(sys.path), function=pickled, context=(ray.put(context),))
+            named = function if isinstance(function, str) else _pickled(function)
+            welcome = Welcome(import_path=tuple(sys.path), function=named)
             self._desk: Any = ray.remote(Desk).options(num_cpus=0).remote(welcome, num_slots, max_attempts)
-            importing.join()
         except BaseException:
             if self._own_cluster is not None:
                 self._own_cluster.close()
             raise
         self._tuning.start()
 
+    def brief(self, context: Any) -> None:
+        """Give the context, the first argument of every call of the leg function.
+
+        Each slot gets it once; arrays arrive read-only, in shared memory.
+        """
+        self._is_briefed = True
+        ray.get(self._desk.brief.remote((ray.put(context),)))
+
     def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
         """Hand the legs to the desk and yield their results as they come.
 
         Raises:
-            RuntimeError: The engine is closed, the leg function raised (with its traceback), every slot is
-                lost, or a later `run` has taken over.
+            RuntimeError: The engine is closed or not briefed, the leg function raised (with its traceback), every
+                slot is lost, or a later `run` has taken over.
             ValueError: Two legs have the same key.
         """
         if self._closed:
             raise RuntimeError("a closed engine runs nothing: make a new one")
+        if not self._is_briefed:
+            raise RuntimeError("legs need their context: call brief() first")
         check_keys(legs)
         self._run_number += 1
         number = self._run_number
@@ -170,10 +171,6 @@ class RayTuneEngine(Engine):
             self._own_cluster.close()
 
     def _tune(self) -> None:
-        from ray import tune
-
-        from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
-
         try:
             trainable = slot_trainable(self._desk, name=f"{self._name}-{uuid.uuid4().hex[:8]}")
             tuner = tune.Tuner(
@@ -196,8 +193,9 @@ class RayTuneEngine(Engine):
             ray.get(self._desk.end.remote(reason))
 
 
-def _import_tune() -> None:
-    import service.engine.trials  # noqa: F401  about a second, while Ray starts
+def _pickled(function: LegFunction) -> bytes:
+    pickled: bytes = cloudpickle.dumps(function)  # type: ignore[no-untyped-call]
+    return pickled
 
 
 def _pack(leg: Leg, run: int) -> Parcel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 import time
@@ -33,8 +34,11 @@ def serve(desk: Any, slot: int) -> None:
         life, welcome = ray.get(desk.join.remote(slot, handle))
         sys.path.extend(path for path in welcome.import_path if path not in sys.path)
         with collector_paused():
-            function: LegFunction = cloudpickle.loads(welcome.function)
-            context = ray.get(welcome.context[0])
+            function = _load(welcome.function)
+        reference = ray.get(desk.context.remote())  # the driver may still be reading the data
+        if reference is None:
+            return
+        context = ray.get(reference[0])
     except Exception:
         reason = f"slot {slot} could not load the leg function and its context:\n{traceback.format_exc()}"
         ray.get(desk.end.remote(reason))
@@ -49,6 +53,15 @@ def serve(desk: Any, slot: int) -> None:
         if time.monotonic() - last_report > REPORT_PERIOD_S:
             tune.report({"num_legs": num_legs})
             last_report = time.monotonic()
+
+
+def _load(function: bytes | str) -> LegFunction:
+    if isinstance(function, bytes):
+        loaded: LegFunction = cloudpickle.loads(function)
+    else:
+        module, _, name = function.partition(":")
+        loaded = getattr(importlib.import_module(module), name)
+    return loaded
 
 
 def _work(function: LegFunction, context: Any, assignment: Assignment, slot: int) -> Outcome:

@@ -14,9 +14,10 @@ import pytest
 from lightning_modules.data import DataSource, Split, TrainingData
 from service import catalog, embedded
 from service.documents import parse_spec
-from service.embedded import export_again, run_job
+from service.embedded import run_job
 from service.errors import ConflictError, JobFailedError
 from service.home import Home
+from service.job_run import export_again
 from service.seats import RunOptions
 from service.spec import Spec
 from service.store import Store

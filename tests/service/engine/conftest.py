@@ -29,9 +29,9 @@ def _make_ray_tune(request: pytest.FixtureRequest, storage: Path) -> Engine:
     from service.engine.ray_tune import RayTuneEngine
 
     cluster = request.getfixturevalue("cluster")
-    return RayTuneEngine(
-        legs.CONTEXT, legs.act, num_slots=2, cpu=1, gpu=0, name="contract", storage=storage, cluster=cluster
-    )
+    engine = RayTuneEngine(legs.act, num_slots=2, cpu=1, gpu=0, name="contract", storage=storage, cluster=cluster)
+    engine.brief(legs.CONTEXT)
+    return engine
 
 
 MAKERS: dict[str, Callable[[pytest.FixtureRequest, Path], Engine]] = {

@@ -15,7 +15,6 @@ from service.engine.ray_tune import RayTuneEngine
 
 def main(ending: str, folder: Path) -> None:
     engine = RayTuneEngine(
-        legs.CONTEXT,
         legs.act,
         num_slots=1,
         cpu=1,
@@ -25,6 +24,7 @@ def main(ending: str, folder: Path) -> None:
         address=ending if ":" in ending else None,
     )
     short = legs.make_leg("short", "walk")
+    engine.brief(legs.CONTEXT)
     if ending == "forget":
         list(engine.run([short]))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def make(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
 
     def make_engine(context: Any = legs.CONTEXT, **options: Any) -> RayTuneEngine:
         settings = {"num_slots": 2, "cpu": 1, "gpu": 0.0, "name": "job", "storage": tmp_path / "storage"}
-        made.append(RayTuneEngine(context, legs.act, cluster=cluster, **{**settings, **options}))
+        made.append(RayTuneEngine(legs.act, cluster=cluster, **{**settings, **options}))
+        made[-1].brief(context)
         return made[-1]
 
     yield make_engine
@@ -105,6 +107,26 @@ def test_the_context_is_fetched_once_per_slot_and_not_once_per_leg(make: Make, t
     processes = [name.partition("-")[0] for name in os.listdir(fetched)]
     assert len(processes) == len(set(processes)) == 2
     assert str(os.getpid()) not in processes
+
+
+def test_slots_import_a_leg_function_that_is_given_by_its_path(cluster: Cluster, tmp_path: Path) -> None:
+    settings = {"num_slots": 1, "cpu": 1, "gpu": 0.0, "name": "path", "storage": tmp_path, "cluster": cluster}
+    with RayTuneEngine("legs:act", **settings) as engine:
+        with pytest.raises(RuntimeError, match=r"legs need their context: call brief\(\) first"):
+            engine.run([make_leg("early", "walk")])
+        engine.brief(legs.CONTEXT)
+        (result,) = engine.run([make_leg("walk", "walk")])
+    assert result == replace(
+        legs.act(legs.CONTEXT, make_leg("walk", "walk")), slot=0, attempt=1, wall_s=result.wall_s
+    )
+
+
+def test_an_engine_that_is_closed_before_it_is_briefed_leaves_no_slot(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.wait()
+    engine = RayTuneEngine("legs:act", num_slots=1, cpu=1, gpu=0, name="never", storage=tmp_path, cluster=cluster)
+    engine.close()
+    slots = [child for child in psutil.Process().children(recursive=True) if is_slot(child)]
+    assert psutil.wait_procs(slots, timeout=60)[1] == []
 
 
 def test_arrays_of_the_context_are_shared_memory_in_the_slots(make: Make) -> None:

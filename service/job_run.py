@@ -1,0 +1,279 @@
+"""One run of a job, from its plan to its bundle."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.catalog import ResolvedJob, resolve
+from service.context import leg_context, trial_settings
+from service.engine.base import Engine
+from service.engine.train import LegContext
+from service.errors import ConflictError, JobFailedError
+from service.export.metrics import best_metrics
+from service.export.winner import export_trial
+from service.home import Home
+from service.plans import find_starts, plan_job
+from service.runner import Observer, Outcome, Progress, Runner
+from service.search import Plan
+from service.seats import Seats
+from service.spec import Spec
+from service.store import CheckpointFiles, JobLock, JobRecord, NewStage, Store
+from service.tracking import MlflowFollower, local_artifacts, local_tracking_uri, preload
+
+Say = Callable[[str], None]
+COUNT_PERIOD_S = 1.0  # what a killed process may fail to count of its time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """What an observer needs to know when a job begins."""
+
+    job: JobRecord
+    plan: Plan
+    num_slots: int
+    resumed: bool
+
+
+OnStart = Callable[[Started], None]
+
+
+def begin_or_go_on(
+    spec: Spec,
+    *,
+    home: Home,
+    known: JobRecord | None,
+    seats: Seats,
+    on_start: OnStart | None,
+    observer: Observer | None,
+    say: Say,
+) -> JobRecord:
+    """Run a new job, or go on with a known one; see `service.embedded.run_job`."""
+    say("reading data")
+    resolved = resolve(spec)
+    plan = plan_job(resolved, starts=_starts(home, resolved, known))
+    context = leg_context(resolved, plan)
+    preload()
+    say("starting")
+    seats.wait_for_ray()
+    started_at = time.monotonic()  # the job's time begins: from here on it waits for nothing but its slots
+    engine = seats.engine(context)
+    with ExitStack() as stack:
+        store = stack.enter_context(Store.open(home.store_url()))
+        job = known or store.create_job(
+            name=spec.name,
+            spec=spec.model_dump(mode="json"),
+            spec_fingerprint=spec.fingerprint(),
+            base_dir=str(Path.cwd()),
+            seed=spec.seed,
+        )
+        stack.enter_context(JobLock(home.folder, job.id))
+        run = JobRun(
+            store=store,
+            home=home,
+            job=job,
+            resolved=resolved,
+            plan=plan,
+            engine=engine,
+            context=context,
+            ray_init_s=seats.ray_init_s,
+            started_at=started_at,
+        )
+        return run.carry_out(resumed=known is not None, on_start=on_start, observer=observer, say=say)
+
+
+def _starts(home: Home, resolved: ResolvedJob, known: JobRecord | None) -> tuple[Mapping[str, Any], ...]:
+    if not home.store_file.exists():
+        return find_starts(resolved, None, known)
+    with Store.open(home.store_url()) as store:
+        return find_starts(resolved, store, known)
+
+
+@dataclass
+class JobRun:
+    """One run of a job, from its plan to its bundle."""
+
+    store: Store
+    home: Home
+    job: JobRecord
+    resolved: ResolvedJob
+    plan: Plan
+    engine: Engine
+    context: LegContext
+    ray_init_s: float
+    started_at: float  # by the monotonic clock
+
+    def carry_out(
+        self, *, resumed: bool, on_start: OnStart | None, observer: Observer | None, say: Say
+    ) -> JobRecord:
+        """Search, test and export the winner; whatever happens, leave a state from which to go on."""
+        store, job = self.store, self.job
+        self.checkpoints = CheckpointFiles(self.home.folder)
+        self._counted_to = self.started_at
+        self._record_plan()
+        store.start_job(job.id)
+        follower = self._follower()
+        if on_start is not None:
+            on_start(Started(job=job, plan=self.plan, num_slots=self.engine.num_slots, resumed=resumed))
+        say("training")
+        try:
+            outcome = self._search(observer, follower)
+            say("testing the winner and writing its bundle")
+            self._finish(outcome)
+        except JobFailedError as error:
+            self._count_time()
+            store.fail_job(job.id, str(error))
+            _flush(follower, say)
+            raise
+        except BaseException as error:
+            follower.stop(flush=False)
+            self._count_time()
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            store.pause_job(job.id, f"{why}; the same command goes on with it")
+            raise
+        _flush(follower, say)
+        self._count_time()  # the job's time holds its tracking
+        return store.job(job.id)
+
+    def _record_plan(self) -> None:
+        plan = self.plan
+        self.store.record_plan(
+            self.job.id,
+            plan=plan.to_dict(),
+            stages=[NewStage(number=s.number, name=s.name, opens=s.opens, why=s.why) for s in plan.stages],
+            metric=plan.metric,
+            mode=plan.mode,
+            data_fingerprint=self.resolved.data_fingerprint,
+        )
+
+    def _follower(self) -> MlflowFollower:
+        spec, folder = self.resolved.spec, self.home.folder
+        return MlflowFollower(
+            self.store,
+            self.job.id,
+            tracking_uri=local_tracking_uri(folder),
+            experiment=spec.tracking.experiment or spec.name,
+            artifacts=local_artifacts(folder),
+        )
+
+    def _search(self, observer: Observer | None, follower: MlflowFollower) -> Outcome:
+        spec = self.resolved.spec
+
+        def observe(progress: Progress) -> None:
+            follower.start()  # not before: MLflow's import would slow the start of the slots down
+            if time.monotonic() - self._counted_to > COUNT_PERIOD_S:
+                self._count_time()
+            if observer is not None:
+                observer(progress)
+
+        limit = spec.budget.wall_clock
+        return Runner(
+            store=self.store,
+            checkpoints=self.checkpoints,
+            job_id=self.job.id,
+            plan=self.plan,
+            space=self.resolved.space,
+            seed=spec.seed,
+            engine=self.engine,
+            wall_clock_s=None if limit is None else limit - self.store.job(self.job.id).active_s,
+            observer=observe,
+        ).run()
+
+    def _finish(self, outcome: Outcome) -> None:
+        store, job_id, number = self.store, self.job.id, outcome.best.number
+        test = self._test(number)
+        path = export_trial(
+            store,
+            self.checkpoints,
+            job_id,
+            number,
+            self.resolved,
+            settings=trial_settings(self.resolved, outcome.best.params),
+            folder=self.home.bundles / job_id,
+            replace=True,
+        )
+        self._count_time()
+        trial = store.trial(job_id, number)
+        store.finish_job(
+            job_id,
+            best_trial=number,
+            result={
+                "num_trials": outcome.num_trials,
+                "num_epochs": outcome.num_epochs,
+                "ray_init_s": self.ray_init_s,
+                "out_of_time": outcome.out_of_time,
+                "best": {
+                    "number": number,
+                    "params": dict(trial.params),
+                    "metrics": best_metrics(store, job_id, trial),
+                    "epoch": trial.best_epoch,
+                },
+                "test": test,
+                "importances": outcome.importances,
+                "bundle": str(path),
+            },
+        )
+
+    def _test(self, number: int) -> dict[str, float | None]:
+        """Read the test split, once in the job's life; after a crash the answer on record is taken."""
+        store, job_id = self.store, self.job.id
+        known = store.test_read(job_id)
+        if known is not None and known.metrics is not None and known.trial == number:
+            return dict(known.metrics)
+        from service.engine.train import evaluate
+
+        store.claim_test_read(job_id, number)
+        trial = store.trial(job_id, number)
+        source = self.resolved.source
+        measured = evaluate(
+            self.context,
+            self.checkpoints.read(job_id, number, trial.epochs),
+            trial.params,
+            source.read_test() if source else None,
+        )
+        metrics = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+        return dict(store.record_test_metrics(job_id, metrics).metrics or {})
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.store.add_active_time(self.job.id, max(0.0, now - self._counted_to))
+        self._counted_to = now
+
+
+def _flush(follower: MlflowFollower, say: Say) -> None:
+    say("writing to MLflow")
+    follower.start()
+    report = follower.stop(flush=True)
+    if report.warning:
+        say(report.warning)
+
+
+def export_again(store: Store, job: JobRecord, *, home: Path, to: Path | None) -> Path:
+    """Write the winner's bundle from the record, to a new folder or in the place of the first one.
+
+    Raises:
+        ConflictError: The job has no winner, something stands at `to`, or the data changed since.
+        NotFoundError: The winner's checkpoint is gone.
+    """
+    if job.best_trial is None:
+        raise ConflictError(f"a bundle is of a winner, job {job.id} is {job.state}: wait for it, or run it")
+    places = Home(home)
+    resolved = resolve(Spec.model_validate_json(json.dumps(job.spec), strict=True))
+    if resolved.data_fingerprint != job.data_fingerprint:
+        raise ConflictError(f"the data changed since job {job.id} ran: bring it back, or start another with --new")
+    return export_trial(
+        store,
+        CheckpointFiles(places.folder),
+        job.id,
+        job.best_trial,
+        resolved,
+        settings=trial_settings(resolved, store.trial(job.id, job.best_trial).params),
+        folder=(to or places.bundles / job.id).expanduser().absolute(),
+        replace=to is None,
+    )
