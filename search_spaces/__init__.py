@@ -2,7 +2,14 @@
 
 from search_spaces.errors import SpaceError
 from search_spaces.parameters import Choice, Float, Int, Parameter, Value
-from search_spaces.priority import DEFAULT_ORDER, PRIORITIES, Priority, StageOutline, outline_stages
+from search_spaces.priority import (
+    DEFAULT_ORDER,
+    PRIORITIES,
+    Priority,
+    StageOutline,
+    describe_importances,
+    outline_stages,
+)
 from search_spaces.registry import SPACES, get_space
 from search_spaces.scaling import scaled_learning_rate
 from search_spaces.space import Condition, SearchSpace
@@ -21,6 +28,7 @@ __all__ = [
     "SpaceError",
     "StageOutline",
     "Value",
+    "describe_importances",
     "get_space",
     "outline_stages",
     "scaled_learning_rate",

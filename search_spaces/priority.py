@@ -9,7 +9,7 @@ compared unfairly at another one's learning rate, so its stage opens the learnin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.errors import SpaceError
@@ -135,3 +135,16 @@ def _outline(name: str, space: SearchSpace) -> StageOutline:
     companion = priority.companion if priority.companion in space.names else None
     opens = (name, companion) if companion else (name,)
     return StageOutline(name=name, opens=opens, why=priority.why + only, weight=priority.weight)
+
+
+def describe_importances(importances: Mapping[str, float]) -> str:
+    """Say in a sentence what mattered in a job's data, and whether the documented order says the same.
+
+    Args:
+        importances: Name to share, highest first; not empty.
+    """
+    top = list(importances)[:4]
+    shares = ", ".join(f"{name} {importances[name]:.0%}" for name in top)
+    documented = [name for name in DEFAULT_ORDER if name in importances][: len(top)]
+    agree = len(set(top) & set(documented))
+    return f"what mattered here (PED-ANOVA): {shares}; {agree} of these {len(top)} lead the documented order"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.replay.compare import compare
+from benchmarks.replay.log import RunLog
 from benchmarks.replay.strategies import STRATEGIES
 from benchmarks.replay.surrogate import LCBench
 from benchmarks.replay.table import TableProblem
@@ -31,6 +32,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", type=int, default=40, help="in full trainings")
     parser.add_argument("--strategies", default=",".join(STRATEGIES), help="comma-separated")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--runs", type=Path, help="file of runs: those in it are not made again, new ones are added"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of output")
     chosen = parser.parse_args(arguments)
     for name in ("seeds", "budget", "processes"):
@@ -82,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seeds=seeds,
         budget=chosen.budget,
         num_processes=chosen.processes,
+        log=RunLog(chosen.runs),
     )
     _print_table(comparison)
     if chosen.json:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.replay.log import RunLog, run_key
 from benchmarks.replay.metrics import summarize
 from benchmarks.replay.problem import Problem
 from benchmarks.replay.reference import Reference, find_reference
@@ -65,6 +66,7 @@ def compare(
     seeds: Sequence[int],
     budget: int,
     num_processes: int,
+    log: RunLog | None = None,
 ) -> dict[str, Any]:
     """Run everything and summarize it.
 
@@ -74,19 +76,29 @@ def compare(
         seeds: One run for each.
         budget: In full trainings; regrets are reported at 5, 10, 20, 40 below it, and at it.
         num_processes: How many at once. Results do not depend on it.
+        log: Runs that were made before; those that are made now join them.
     """
+    log = log or RunLog(None)
     points = tuple(sorted({*(point for point in POINTS if point < budget), budget}))
     works = [
         _Work(source=source, task=task, strategy=strategy, seed=seed, budget=budget, points=points)
         for strategy, seed, (source, task) in itertools.product(strategies, seeds, problems)
     ]
-    results: list[RunResult] = []
+    keys = {
+        work: run_key(work.strategy, _open_problem(work.source, work.task), seed=work.seed, budget=work.budget)
+        for work in works
+    }
+    results = {work: known for work in works if (known := log.find(keys[work])) is not None}
+    missing = [work for work in works if work not in results]
     # Fresh processes: a fork would copy the threads of whatever the caller has imported.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
         references = dict(pool.map(_refer, problems))
-        for done in as_completed([pool.submit(_run, work) for work in works]):
-            results.append(done.result())
+        running = {pool.submit(_run, work): work for work in missing}
+        for done in as_completed(running):
+            work = running[done]
+            results[work] = done.result()
+            log.add(keys[work], results[work])
             if len(results) % max(1, len(works) // 20) == 0:
                 print(f"{len(results)}/{len(works)} runs", file=sys.stderr)
-    return summarize(results, references)
+    return summarize([results[work] for work in works], references)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces import DEFAULT_ORDER
+from search_spaces import describe_importances
 from service.store import JobRecord, TrialRecord
 
 
@@ -60,15 +60,6 @@ def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None]) -> dic
     }
 
 
-def _importance_text(importances: Mapping[str, float]) -> str:
-    """Say what mattered here, and whether the documented order said the same."""
-    top = list(importances)[:4]
-    shares = ", ".join(f"{name} {importances[name]:.0%}" for name in top)
-    documented = [name for name in DEFAULT_ORDER if name in importances][: len(top)]
-    agree = len(set(top) & set(documented))
-    return f"what mattered here (PED-ANOVA): {shares}; {agree} of these {len(top)} lead the documented order"
-
-
 def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -> None:
     """Print a finished job: winner, test metrics, bundle, and what to type next."""
     result = job.result or {}
@@ -94,7 +85,7 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
         table.add_row(f"  {name}", value_text(setting))
     console.print(table)
     if importances := result.get("importances"):
-        console.print(_importance_text(importances), highlight=False, soft_wrap=True)
+        console.print(describe_importances(importances), highlight=False, soft_wrap=True)
     test = ", ".join(f"{name} {value_text(number)}" for name, number in (result.get("test") or {}).items())
     console.print(f"test split, read once: {test}", style="bold", highlight=False, soft_wrap=True)
     console.print(f"bundle: {result.get('bundle')}", highlight=False, soft_wrap=True)

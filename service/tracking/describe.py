@@ -204,6 +204,18 @@ def test_points(read: TestRead | None) -> list[Point]:
     ]
 
 
+def importance_points(job: JobRecord) -> list[Point]:
+    """Turn the shares of the hyperparameters (PED-ANOVA) into points of a job that has ended."""
+    if job.ended_at is None or job.result is None:
+        return []
+    moment = milliseconds(job.ended_at)
+    shares: Mapping[str, float] = job.result.get("importances") or {}
+    return [
+        Point(key=f"importance/{name(key)}", value=share, step=0, timestamp_ms=moment)
+        for key, share in shares.items()
+    ]
+
+
 def export_tags(exports: Sequence[ExportRecord]) -> dict[str, str]:
     """Say where the newest bundle lies."""
     return {PREFIX + "bundle": str(exports[-1].path)} if exports else {}

@@ -14,6 +14,7 @@ import yaml
 
 from service.store import JobRecord, JobState, StageRecord, Store, TrackingRun, TrialChange
 from service.tracking import describe
+from service.tracking.report import job_report
 from service.tracking.server import TrackingServer, is_refusal
 
 TRIALS_PER_BATCH = 50  # what the process after a killed one logs again at most
@@ -139,6 +140,7 @@ class Mirror:
         tags = describe.job_state_tags(job)
         if parent.logged_state != job.state or is_last:
             new += describe.test_points(self._store.test_read(job.id))
+            new += describe.importance_points(job)
             tags |= describe.export_tags(self._store.exports(job.id))
         self._server.log(parent.run_id, points=new, tags=tags)
         if parent.logged_state != job.state:
@@ -157,5 +159,7 @@ class Mirror:
             self._has_documents = True
         if is_last:
             self._server.log_text(parent.run_id, describe.trials_csv(trials), "trials.csv")
+            report = job_report(job, self._store.stages(job.id), trials)
+            self._server.log_text(parent.run_id, report, "report.md")
             if job.result is not None:
                 self._server.log_text(parent.run_id, json.dumps(job.result, indent=2), "result.json")

@@ -93,3 +93,21 @@ def test_the_baselines_of_the_benchmark_are_those_that_are_promised() -> None:
         "optuna_gp",
         "random_halving",
     }
+
+
+def test_a_run_that_was_made_before_is_read_and_not_made_again(tmp_path, table, monkeypatch) -> None:
+    import benchmarks.replay.log as log
+
+    run = run_strategy("optuna_random", table, seed=0, budget=5, points=(5,))
+    key = log.run_key("optuna_random", table, seed=0, budget=5)
+    log.RunLog(tmp_path / "runs.jsonl").add(key, run)
+    assert log.RunLog(tmp_path / "runs.jsonl").find(key) == run
+    others = {
+        log.run_key("optuna_random", table, seed=1, budget=5),
+        log.run_key("ladder", table, seed=0, budget=5),
+    }
+    assert key not in others
+    monkeypatch.setattr(log, "version", lambda name: "another Optuna")
+    log._code.cache_clear()
+    assert log.run_key("optuna_random", table, seed=0, budget=5) != key
+    log._code.cache_clear()

@@ -27,6 +27,14 @@ FINAL: dict[int, tuple[MemberState, int]] = {
 }
 
 
+RESULT = {
+    "best": {"number": 0, "params": {"lr": 1.0, "taper": True, "cap": None}, "metrics": {}, "epoch": 4},
+    "test": {"test_accuracy": 0.85},
+    "importances": {"lr": 0.75, "taper": 0.25},
+    "bundle": "/bundles/digits",
+}
+
+
 def planned_job(store: Store) -> JobRecord:
     job = store.create_job(name="digits", spec=SPEC, spec_fingerprint="f", base_dir="/data", seed=7)
     store.start_job(job.id)
@@ -84,7 +92,8 @@ def finished_job(store: Store, *, num_rounds: int = 1) -> JobRecord:
     job = planned_job(store)
     for number in range(num_rounds):
         train_round(store, job, ask_round(store, job, number))
-    store.finish_job(job.id, best_trial=0, result={"val_accuracy": 0.9})
+    store.record_stage_outcome(job.id, 0, {"adopted": True, "gain": 0.25, "why": "trial 0 improves | a lot"})
+    store.finish_job(job.id, best_trial=0, result=RESULT)
     store.claim_test_read(job.id, 0)
     store.record_test_metrics(job.id, {"test_accuracy": 0.85, "test_loss": None})
     store.record_export(job.id, 0, "/bundles/digits")

@@ -114,7 +114,8 @@ def test_the_parent_shows_the_job(store: Store, home: Path) -> None:
     assert "test_loss" not in parent["latest"]
     best = store.trial(job.id, 0).best_value
     assert [point[:2] for point in parent["metrics"]["best_value"]] == [(best, s) for s in (8, 13, 16, 18, 24)]
-    assert parent["artifacts"] == ["plan.json", "result.json", "spec.yaml", "trials.csv"]
+    assert parent["artifacts"] == ["plan.json", "report.md", "result.json", "spec.yaml", "trials.csv"]
+    assert (parent["latest"]["importance/lr"], parent["latest"]["importance/taper"]) == (0.75, 0.25)
     assert parent["run"][0] == f"digits {job.id}"
     assert parent["run"][2:] == (milliseconds(job.started_at), milliseconds(job.ended_at))
 
@@ -128,6 +129,17 @@ def test_artifacts_lie_in_the_home(store: Store, home: Path) -> None:
         "number,stage,round,state,epochs,best_epoch,best_value,message,params.cap,params.lr,params.taper"
     )
     assert lines[4] == f"3,0,0,failed,2,2,{store.trial(job.id, 3).best_value},it raised,null,0.001,true"
+
+
+def test_the_report_says_what_each_stage_opened_tried_gained_and_why(store: Store, home: Path) -> None:
+    job = finished_job(store)
+    Mirror(store, job.id, connect(home)).catch_up(is_last=True)
+    (report,) = (home / "artifacts").rglob("report.md")
+    text = report.read_text()
+    assert "completed: 6 trials, 24 epochs; objective val_accuracy (max)." in text
+    assert "| 0 lr | lr | it matters most | 6 | 2 | 0.25 | yes | trial 0 improves \\| a lot |" in text
+    assert "What mattered here (PED-ANOVA): lr 75%, taper 25%; 1 of these 2 lead the documented order." in text
+    assert "| **test_accuracy** | 0.85 |" in text
 
 
 def test_a_job_followed_step_by_step_looks_like_one_logged_at_the_end(store: Store, home: Path) -> None:
