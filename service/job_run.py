@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from service.catalog import ResolvedJob, resolve
 from service.context import leg_context, trial_settings
@@ -19,7 +18,7 @@ from service.errors import ConflictError, JobFailedError
 from service.export.metrics import best_metrics
 from service.export.winner import export_trial
 from service.home import Home
-from service.plans import find_starts, plan_job
+from service.plans import find_starts_at, plan_job
 from service.runner import Observer, Outcome, Progress, Runner
 from service.search import Plan
 from service.seats import Seats
@@ -57,7 +56,7 @@ def begin_or_go_on(
     """Run a new job, or go on with a known one; see `service.embedded.run_job`."""
     say("reading data")
     resolved = resolve(spec)
-    plan = plan_job(resolved, starts=_starts(home, resolved, known))
+    plan = plan_job(resolved, starts=find_starts_at(home, resolved, known))
     context = leg_context(resolved, plan)
     preload()
     say("starting")
@@ -86,13 +85,6 @@ def begin_or_go_on(
             started_at=started_at,
         )
         return run.carry_out(resumed=known is not None, on_start=on_start, observer=observer, say=say)
-
-
-def _starts(home: Home, resolved: ResolvedJob, known: JobRecord | None) -> tuple[Mapping[str, Any], ...]:
-    if not home.store_file.exists():
-        return find_starts(resolved, None, known)
-    with Store.open(home.store_url()) as store:
-        return find_starts(resolved, store, known)
 
 
 @dataclass

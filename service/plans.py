@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service.catalog import ResolvedJob
+from service.home import Home
 from service.search import Plan, make_plan
 from service.search.prior import starting_points
 from service.store import JobRecord, JobState, Store
@@ -45,6 +46,14 @@ def find_starts(job: ResolvedJob, store: Store | None, known: JobRecord | None) 
     if known is not None and known.plan is not None:
         return tuple(known.plan["starts"])
     return starting_points(job.space, _winners(job, store) if store else [])
+
+
+def find_starts_at(home: Home, job: ResolvedJob, known: JobRecord | None = None) -> tuple[Mapping[str, Any], ...]:
+    """Find the starting points among the jobs of a home, which need not be there."""
+    if not home.store_file.exists():
+        return find_starts(job, None, known)
+    with Store.open(home.store_url()) as store:
+        return find_starts(job, store, known)
 
 
 def _winners(job: ResolvedJob, store: Store) -> list[Mapping[str, Any]]:

@@ -8,20 +8,25 @@ import typer
 from rich.table import Table
 
 from search_spaces import SPACES, SearchSpace
-from service.cli.options import JsonOption, SpecArgument, make_console, write_json
+from service.cli.options import DEFAULT_HOME, HomeOption, JsonOption, SpecArgument, make_console, write_json
+from service.cli.results import params_text
 from service.errors import NotFoundError
+from service.home import Home
 
 
-def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
-    """Show the stages of a job, what each opens and why, trials, epochs and an estimate of time."""
+def plan(spec: SpecArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show the stages of a job, what each opens and why, trials, epochs and an estimate of time.
+
+    Of HOME only its earlier jobs are read, and only for a spec with `search.prior: history`.
+    """
     from service.catalog import resolve
     from service.documents import load_spec
     from service.estimate import estimate_time
-    from service.plans import plan_job
+    from service.plans import find_starts_at, plan_job
 
     document = load_spec(spec)
     job = resolve(document)
-    planned = plan_job(job)
+    planned = plan_job(job, starts=find_starts_at(Home(home), job))
     estimate = estimate_time(job, planned)
     if as_json:
         write_json(planned.to_dict() | {"estimate": estimate.to_dict() if estimate else None})
@@ -44,6 +49,8 @@ def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
             stage.why,
         )
     console.print(table)
+    for number, start in enumerate(planned.starts, start=1):
+        console.print(f"starting point {number}, of an earlier job: {params_text(start)}")
     wanted = document.search.candidates
     if isinstance(wanted, int) and any(stage.num_candidates < wanted for stage in planned.stages):
         console.print(f"rounds start with fewer than {wanted} candidates where the budget holds no more")

@@ -96,7 +96,7 @@ def test_the_baselines_of_the_benchmark_are_those_that_are_promised() -> None:
 
 
 def test_a_run_that_was_made_before_is_read_and_not_made_again(tmp_path, table, monkeypatch) -> None:
-    import benchmarks.replay.log as log
+    from benchmarks.replay import log
 
     run = run_strategy("optuna_random", table, seed=0, budget=5, points=(5,))
     key = log.run_key("optuna_random", table, seed=0, budget=5)

@@ -12,6 +12,8 @@ import pytest
 from service.engine.base import Engine
 from service.engine.cluster import Cluster
 from service.engine.local import LocalEngine
+from service.engine.replay import ReplayContext, ReplayEngine, replay_leg
+from service.legs import Leg, LegResult
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +36,29 @@ def _make_ray_tune(request: pytest.FixtureRequest, storage: Path) -> Engine:
     return engine
 
 
+def _make_replay(request: pytest.FixtureRequest, storage: Path) -> Engine:
+    return ReplayEngine(legs.Decay(), metric="val_loss", max_epochs=3)
+
+
+def _replayed(leg: Leg) -> LegResult:
+    return replay_leg(ReplayContext(curves=legs.Decay(), metric="val_loss", max_epochs=3), leg)
+
+
+def _acted(leg: Leg) -> LegResult:
+    return legs.act(legs.CONTEXT, leg)
+
+
 MAKERS: dict[str, Callable[[pytest.FixtureRequest, Path], Engine]] = {
     "local": _make_local,
     "ray_tune": _make_ray_tune,
+    "replay": _make_replay,
 }
+ANSWERS: dict[str, Callable[[Leg], LegResult]] = {"local": _acted, "ray_tune": _acted, "replay": _replayed}
 
 
 @pytest.fixture(scope="module", params=list(MAKERS))
 def make_engine(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Callable[[], Engine]:
-    """Makes fresh engines over `legs.act` and `legs.CONTEXT`."""
+    """Makes fresh engines over `legs.act` and `legs.CONTEXT`, or over curves."""
     return lambda: MAKERS[request.param](request, tmp_path_factory.mktemp("storage"))
 
 
@@ -50,4 +66,17 @@ def make_engine(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Callab
 def engine(make_engine: Callable[[], Engine]) -> Iterator[Engine]:
     """One engine for all tests that leave it open."""
     with make_engine() as engine:
+        yield engine
+
+
+@pytest.fixture
+def answer(request: pytest.FixtureRequest) -> Callable[[Leg], LegResult]:
+    """What the engine under test has to answer to a leg."""
+    return ANSWERS[request.node.callspec.params["make_engine"]]
+
+
+@pytest.fixture(scope="module", params=["local", "ray_tune"])
+def acting(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Engine]:
+    """An engine that runs a leg function and does not look answers up."""
+    with MAKERS[request.param](request, tmp_path_factory.mktemp("storage")) as engine:
         yield engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,13 @@ from service.legs import Leg, LegResult, Measurement, Member, MemberResult
 
 CONTEXT = {"steps": np.linspace(0.0, 1.0, 100_000)}  # 800 kB: Ray keeps it in shared memory
 BIG = 3 * 2**20  # bytes; more than what an engine sends through its desk
+
+
+class Decay:
+    """Curves for an engine that replays: a member's decay, once more with each epoch."""
+
+    def curve(self, params: Mapping[str, Any]) -> Sequence[float]:
+        return [params["decay"] ** epoch for epoch in (1, 2, 3)]
 
 
 def act(context: Any, leg: Leg) -> LegResult:
