@@ -22,7 +22,8 @@ from lightning_modules.families import FAMILIES
 from lightning_modules.recipe import Recipe
 from search_spaces import PRIORITIES, SPACES, Parameter, SearchSpace, StageOutline, outline_stages
 from service.catalog import DEFAULT_METRIC, METRICS
-from service.spec import IdxData, ModuleData, ModuleFamily, NamedData, Spec, TableData, TextData, known_mode
+from service.data_sections import IdxData, ModuleData, NamedData, TableData, TextData
+from service.spec import ModuleFamily, Spec, known_mode
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code: change it there. -->"

@@ -19,8 +19,9 @@ from typing import Any, cast
 from lightning_modules.data.base import DataInfo, DataSource, TrainingData
 from lightning_modules.errors import ConfigError, DataError
 from search_spaces import Choice, Parameter, SearchSpace, SpaceError, Value, get_space, outline_stages
+from service.data_sections import IdxData, ModuleData, NamedData, TableData, TextData
 from service.errors import InvalidSpecError
-from service.spec import IdxData, Mode, ModuleData, ModuleFamily, NamedData, Spec, TableData, TextData, known_mode
+from service.spec import Mode, ModuleFamily, Spec, known_mode
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "classification": ("val_accuracy", "val_macro_f1", "val_loss"),

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from service.data_sections import data_section
 from service.errors import InvalidSpecError
-from service.spec import ModuleFamily, Spec, data_section
+from service.spec import ModuleFamily, Spec
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _FIELD = re.compile(r"[a-z_0-9]+")
