@@ -125,7 +125,7 @@ class TableSource(SplitSource):
                 field="test_path",
             )
         for name in set(features.columns) - set(text):
-            numeric_values(test[name])  # a text among the numbers is told before the search
+            numeric_values(test[name], field="test_path")  # a text among the numbers is told before the search
         return Rows(raw=test[list(features.columns)], target=_read_target(test[self.target], task, "test_path"))
 
 

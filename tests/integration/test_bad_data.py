@@ -81,6 +81,12 @@ CASES = [
         lambda f: (write_table(f), write_table(f, "colour,size,kind\nred,1.0,z\n", "test.csv")),
     ),
     Case(
+        "a text among the numbers of a test file",
+        r"^data\.test: column 'size' must hold numbers as in training, got 'big' in row 1: fix the row",
+        replaced(data=table(test="test.csv")),
+        lambda f: (write_table(f), write_table(f, "colour,size,kind\nred,big,a\n", "test.csv")),
+    ),
+    Case(
         "an absent target column",
         r"^data\.target: .*must have the column 'knid', it has not: did you mean 'kind'\?",
         replaced(data=table(target="knid")),
