@@ -22,7 +22,7 @@ from lightning_modules.families import FAMILIES
 from lightning_modules.recipe import Recipe
 from search_spaces import PRIORITIES, SPACES, Parameter, SearchSpace, StageOutline, outline_stages
 from service.catalog import DEFAULT_METRIC, METRICS
-from service.data_sections import IdxData, ModuleData, NamedData, TableData, TextData
+from service.data_sections import IdxData, ModuleData, NamedData, NpzData, SeriesData, TableData, TextData
 from service.spec import ModuleFamily, Spec, known_mode
 
 FOLDER = Path(__file__).parent
@@ -32,6 +32,8 @@ DATA_SECTIONS: Mapping[str, type[BaseModel]] = {
     "CSV and Parquet files": TableData,
     "IDX image folders": IdxData,
     "Labelled texts": TextData,
+    "Series in a NumPy file": NpzData,
+    "Series in a CSV file": SeriesData,
     "A LightningDataModule of your own": ModuleData,
 }
 _NAMES: Mapping[object, str] = {

@@ -105,6 +105,43 @@ class TextData(_Splits):
     max_length: int = Field(64, ge=1, description="words; longer texts are cut, for time grows with length")
 
 
+class _SeriesFields(_Splits):
+    test: str | None = Field(None, description="a file of the same kind: it is the test split")
+    task: Literal["classification", "regression"] | None = Field(
+        None, description="by default classification for text, booleans and few integers, else regression"
+    )
+    max_length: int | None = Field(
+        None,
+        ge=1,
+        description="steps; longer series lose their last ones, for time grows with length; all by default",
+    )
+
+
+class NpzData(_SeriesFields):
+    """Series in a NumPy file: `x` (N, T, C), `y` (N,) and, where they differ, `lengths` (N,).
+
+    Write it with `numpy.savez(path, x=x, y=y, lengths=lengths)`: N series of T steps in C channels. Steps behind a
+    series' length are padding.
+    """
+
+    npz: str = Field(description="the file, with x, y and perhaps lengths")
+
+
+class SeriesData(_SeriesFields):
+    """Series in a CSV file in long form, a line for each step; each column with no other role is a channel."""
+
+    series: str = Field(description="the file, with a header line")
+    series_id: str = Field(description="the column that says to which series a line belongs")
+    target: str = Field(description="the column to predict, the same in all lines of a series")
+    time: str | None = Field(
+        None, description="the column that orders the steps, numbers or ISO 8601 dates; else the file's order"
+    )
+    drop: tuple[str, ...] = Field((), description="columns that are not channels")
+    memory_limit_gib: float = Field(
+        4.0, gt=0, description="GiB; padded to one length a file can become far larger than it is"
+    )
+
+
 class ModuleData(Section):
     """A person's own LightningDataModule, by import path."""
 
@@ -119,13 +156,15 @@ class ModuleData(Section):
         return check_import_path(value)
 
 
-DataSection = NamedData | TableData | IdxData | TextData | ModuleData
+DataSection = NamedData | TableData | IdxData | TextData | NpzData | SeriesData | ModuleData
 _DATA_KEYS: dict[str, type[Section]] = {
     "name": NamedData,
     "csv": TableData,
     "parquet": TableData,
     "idx": IdxData,
     "text": TextData,
+    "npz": NpzData,
+    "series": SeriesData,
     "module": ModuleData,
 }
 

@@ -230,10 +230,11 @@ class Spec(Section):
         "job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="for people, and part of folder names"
     )
     family: Annotated[Literal["mlp", "cnn", "rnn"] | ModuleFamily, BeforeValidator(_pick_family)] = Field(
-        description="what is trained: mlp takes tables and images, cnn images, rnn texts; or a module of your own"
+        description="what is trained: mlp takes tables and images, cnn images and series, "
+        "rnn texts and series; or a module of your own"
     )
     data: Annotated[DataSection, BeforeValidator(pick_data)] = Field(
-        description="what it is trained on: name, csv, parquet, idx, text or module, with the keys of that kind"
+        description="what it is trained on: the key of a kind, such as name or csv, and the keys that go with it"
     )
     model: dict[str, Primitive] = Field(
         default_factory=dict, description="settings of the family that are fixed, not searched"

@@ -215,7 +215,8 @@ class Bundle:
 
         Args:
             rows: A table (DataFrame, list of dicts, or array in the order of the columns), images (N, H, W) or
-                (N, C, H, W) with the original range, or a list of texts. For a person's own module: what its
+                (N, C, H, W) with the original range, a list of texts, or series, (N, T, C) or a list of (T, C).
+                For a person's own module: what its
                 `predict_step` takes.
 
         Returns:

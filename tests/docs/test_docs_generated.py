@@ -14,10 +14,19 @@ from pydantic import BaseModel
 from lightning_modules.families import FAMILIES
 from lightning_modules.recipe import Recipe
 from search_spaces import PRIORITIES, SPACES
-from service.data_sections import DataSection, IdxData, ModuleData, NamedData, TableData, TextData
+from service.data_sections import (
+    DataSection,
+    IdxData,
+    ModuleData,
+    NamedData,
+    NpzData,
+    SeriesData,
+    TableData,
+    TextData,
+)
 from service.spec import ModuleFamily, Spec
 
-DATA_SECTIONS = (NamedData, TableData, IdxData, TextData, ModuleData)
+DATA_SECTIONS = (NamedData, TableData, IdxData, TextData, NpzData, SeriesData, ModuleData)
 
 
 @pytest.fixture(scope="module")

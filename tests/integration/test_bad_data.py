@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from in_process import Command
 from mistakes import Case, check, replaced
@@ -193,6 +194,42 @@ CASES = [
         r"^data\.test: .*absent",
         replaced(family="rnn", data={"text": "lines.txt", "test": "absent.txt"}),
         write_texts,
+    ),
+    Case(
+        "series that are absent",
+        r"^data\.npz: .*absent\.npz.*: check the path",
+        replaced(family="rnn", data={"npz": "absent.npz"}),
+    ),
+    Case(
+        "series of another shape",
+        r"^data\.npz: x is numbers of shape \(N, T, C\), .* has float64 of shape \(8, 3\): .*x\[:, :, None\]",
+        replaced(family="rnn", data={"npz": "series.npz"}),
+        lambda f: np.savez(f / "series.npz", x=np.ones((8, 3)), y=np.arange(8) % 2),
+    ),
+    Case(
+        "a length beyond a series' end",
+        r"^data\.test: 1 <= lengths <= 3 must hold, .* has lengths\[0\] = 9: correct it",
+        replaced(family="rnn", data={"npz": "series.npz", "test": "test.npz"}),
+        lambda f: (
+            np.savez(f / "series.npz", x=np.ones((8, 3, 1)), y=np.arange(8) % 2),
+            np.savez(f / "test.npz", x=np.ones((8, 3, 1)), y=np.arange(8) % 2, lengths=np.full(8, 9)),
+        ),
+    ),
+    Case(
+        "series with no id",
+        r"^data\.series_id: is required",
+        replaced(family="rnn", data={"series": "lines.csv", "target": "kind"}),
+    ),
+    Case(
+        "a series with two targets",
+        r"^data\.target: a series has one target in all of its lines, series '1' has a and in row 4 b: write",
+        replaced(family="rnn", data={"series": "lines.csv", "series_id": "who", "target": "kind"}),
+        lambda f: write_table(f, "who,level,kind\n0,1.5,b\n1,2.5,a\n0,2.5,b\n1,3.5,b\n", "lines.csv"),
+    ),
+    Case(
+        "a key of another kind of data",
+        r"^data\.target: unknown key 'target': ",
+        replaced(family="rnn", data={"npz": "series.npz", "target": "kind"}),
     ),
     Case(
         "a folder of images that is absent",

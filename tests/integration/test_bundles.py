@@ -111,6 +111,37 @@ def test_texts(run: Run, tmp_path: Path) -> None:
     assert accuracy > 0.7
 
 
+@pytest.mark.parametrize("family", ["rnn", "cnn"])
+def test_series_of_any_length(run: Run, tmp_path: Path, family: str) -> None:
+    def rising(num_rows: int, seed: int) -> list[tuple[str, np.ndarray[Any, Any]]]:
+        draw = np.random.default_rng(seed)
+        slopes = draw.choice([-1.0, 1.0], size=num_rows)
+        steps = [np.arange(draw.integers(4, 12)) for _ in slopes]
+        level = [
+            draw.normal(50, 3) + 8 * slope * t + draw.normal(size=len(t))
+            for slope, t in zip(slopes, steps, strict=True)
+        ]
+        noise = [1e4 * draw.normal(size=len(t)) for t in steps]
+        kinds = ["up" if slope > 0 else "down" for slope in slopes]
+        return [(kind, np.column_stack(x)) for kind, *x in zip(kinds, level, noise, strict=True)]
+
+    for name, rows in (("train.csv", rising(160, 1)), ("test.csv", rising(60, 2))):
+        lines = [
+            f"{who},{when},{step[0]},{step[1]},{kind}"
+            for who, (kind, steps) in enumerate(rows)
+            for when, step in enumerate(steps)
+        ]
+        (tmp_path / name).write_text("\n".join(["who,when,level,noise,kind", *lines]) + "\n")
+    data = {"series": "train.csv", "series_id": "who", "time": "when", "target": "kind", "test": "test.csv"}
+    result, bundle = run({"family": family, "data": data, "model": {"width": 16}})
+    kinds, raw = zip(*rising(60, 2), strict=True)
+    answer = predict(bundle, list(raw), tmp_path / "fresh")
+
+    accuracy = float((answer["predicted"] == np.asarray(kinds)).mean())
+    assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
+    assert accuracy > 0.9
+
+
 def test_a_regression_predicts_in_the_unit_of_its_target(run: Run, tmp_path: Path) -> None:
     def rows(num_rows: int, seed: int) -> pd.DataFrame:
         draw = np.random.default_rng(seed)
