@@ -22,7 +22,16 @@ from lightning_modules.families import FAMILIES
 from lightning_modules.recipe import Recipe
 from search_spaces import PRIORITIES, SPACES, Parameter, SearchSpace, StageOutline, outline_stages
 from service.catalog import DEFAULT_METRIC, METRICS
-from service.data_sections import IdxData, ModuleData, NamedData, NpzData, SeriesData, TableData, TextData
+from service.data_sections import (
+    IdxData,
+    ImagesData,
+    ModuleData,
+    NamedData,
+    NpzData,
+    SeriesData,
+    TableData,
+    TextData,
+)
 from service.spec import ModuleFamily, Spec, known_mode
 
 FOLDER = Path(__file__).parent
@@ -31,6 +40,7 @@ DATA_SECTIONS: Mapping[str, type[BaseModel]] = {
     "Built-in sets": NamedData,
     "CSV and Parquet files": TableData,
     "IDX image folders": IdxData,
+    "Image files": ImagesData,
     "Labelled texts": TextData,
     "Series in a NumPy file": NpzData,
     "Series in a CSV file": SeriesData,
@@ -132,7 +142,9 @@ def type_text(kind: Any) -> str:
     if origin is Annotated:
         text = "duration" if arguments[0] is float else type_text(arguments[0])
     elif origin is Literal:
-        text = " or ".join(f'`"{value}"`' if value.isdigit() else f"`{value}`" for value in arguments)
+        text = " or ".join(
+            f'`"{value}"`' if isinstance(value, str) and value.isdigit() else f"`{value}`" for value in arguments
+        )
     elif origin in (Union, UnionType):
         text = " or ".join(type_text(part) for part in arguments)
     elif origin is tuple:

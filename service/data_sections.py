@@ -90,6 +90,35 @@ class IdxData(_Splits):
     )
 
 
+class ImagesData(_Splits):
+    """A folder of image files, a folder in it for each class: `FOLDER/CLASS/NAME.png`.
+
+    Files are PNG, JPEG, BMP, GIF, TIFF, WebP, PGM or PPM with 8 bits a channel. Hidden files and files of another
+    kind are left out.
+    """
+
+    images: str = Field(description="the folder of classes")
+    test: str | None = Field(None, description="a folder of the same kind: it is the test split")
+    image_size: tuple[int, int] | None = Field(
+        None,
+        description="pixels to resize to, one number for a square or [height, width]; needed where sizes differ",
+    )
+    channels: Literal[1, 3] = Field(
+        3, description="1 for grey, 3 for colours; images of the other kind are turned"
+    )
+    memory_limit_gib: float = Field(4.0, gt=0, description="GiB; all images are held in memory as 32-bit floats")
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _height_and_width(cls, value: object) -> object:
+        sides = value if isinstance(value, list | tuple) else (value, value)
+        if value is not None and not (len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)):
+            raise ValueError(
+                f"image_size is one number or [height, width], whole and at least 1, got {value!r}: change it"
+            )
+        return None if value is None else tuple(sides)
+
+
 class TextData(_Splits):
     """A file of lines `LABEL text`, the label up to its first colon; rare words become `<unk>`."""
 
@@ -156,12 +185,13 @@ class ModuleData(Section):
         return check_import_path(value)
 
 
-DataSection = NamedData | TableData | IdxData | TextData | NpzData | SeriesData | ModuleData
+DataSection = NamedData | TableData | IdxData | ImagesData | TextData | NpzData | SeriesData | ModuleData
 _DATA_KEYS: dict[str, type[Section]] = {
     "name": NamedData,
     "csv": TableData,
     "parquet": TableData,
     "idx": IdxData,
+    "images": ImagesData,
     "text": TextData,
     "npz": NpzData,
     "series": SeriesData,

@@ -21,7 +21,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _PRIMITIVES = frozenset({"bool", "int", "float", "str"})
 _OPEN_SECTIONS = frozenset({"model", "space", "params"})
-_PATH_KEYS = ("csv", "parquet", "idx", "text", "npz", "series", "test")
+_PATH_KEYS = ("csv", "parquet", "idx", "images", "text", "npz", "series", "test")
 
 
 class _Loader(yaml.SafeLoader):

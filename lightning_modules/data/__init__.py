@@ -1,6 +1,7 @@
 """Data sources, their splits and preprocessing, and the Lightning data module that trains on them.
 
-A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`, `NpzSource`, `SeriesSource`);
+A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`, `NpzSource`, `SeriesSource`,
+`ImageFolderSource`);
 `ArrayDataModule` makes batches of what it gives; `preprocessor_from_dict` turns raw rows into inputs afterwards.
 pandas and scikit-learn are imported when a source reads.
 """
@@ -8,6 +9,7 @@ pandas and scikit-learn are imported when a source reads.
 from lightning_modules.data.base import DataInfo, DataSource, Kind, Split, TaskType, TrainingData
 from lightning_modules.data.builtin import BUILTIN_NAMES, BuiltinSource
 from lightning_modules.data.idx import IdxSource, read_idx
+from lightning_modules.data.image_folder import ImageFolderSource
 from lightning_modules.data.module import ArrayDataModule, BatchLoader, TensorSplit, batches, permutation
 from lightning_modules.data.npz import NpzSource
 from lightning_modules.data.preprocessing import (
@@ -31,6 +33,7 @@ __all__ = [
     "DataInfo",
     "DataSource",
     "IdxSource",
+    "ImageFolderSource",
     "ImagePreprocessor",
     "Kind",
     "NpzSource",

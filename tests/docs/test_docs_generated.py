@@ -17,6 +17,7 @@ from search_spaces import PRIORITIES, SPACES
 from service.data_sections import (
     DataSection,
     IdxData,
+    ImagesData,
     ModuleData,
     NamedData,
     NpzData,
@@ -26,7 +27,7 @@ from service.data_sections import (
 )
 from service.spec import ModuleFamily, Spec
 
-DATA_SECTIONS = (NamedData, TableData, IdxData, TextData, NpzData, SeriesData, ModuleData)
+DATA_SECTIONS = (NamedData, TableData, IdxData, ImagesData, TextData, NpzData, SeriesData, ModuleData)
 
 
 @pytest.fixture(scope="module")

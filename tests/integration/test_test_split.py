@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightning_modules.data import DataSource, Split, TrainingData
 from service import catalog, embedded
@@ -61,11 +62,21 @@ def arrays(folder: Path) -> dict[str, Any]:
     return {"npz": "series.npz"}
 
 
+def images(folder: Path) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    for number in range(90):
+        path = folder / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(path)
+    return {"images": "images", "image_size": 8}
+
+
 DATA = {
     "digits": ("mlp", lambda folder: {"name": "digits"}),
     "diabetes": ("mlp", lambda folder: {"name": "diabetes"}),
     "table": ("mlp", table),
     "texts": ("rnn", texts),
+    "images": ("cnn", images),
     "series": ("rnn", series),
     "arrays": ("cnn", arrays),
 }
