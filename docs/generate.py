@@ -22,7 +22,17 @@ from lightning_modules.families import FAMILIES
 from lightning_modules.recipe import Recipe
 from search_spaces import PRIORITIES, SPACES, Parameter, SearchSpace, StageOutline, outline_stages
 from service.catalog import DEFAULT_METRIC, METRICS
-from service.spec import IdxData, ModuleData, ModuleFamily, NamedData, Spec, TableData, TextData, known_mode
+from service.data_sections import (
+    IdxData,
+    ImagesData,
+    ModuleData,
+    NamedData,
+    NpzData,
+    SeriesData,
+    TableData,
+    TextData,
+)
+from service.spec import ModuleFamily, Spec, known_mode
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code: change it there. -->"
@@ -30,7 +40,10 @@ DATA_SECTIONS: Mapping[str, type[BaseModel]] = {
     "Built-in sets": NamedData,
     "CSV and Parquet files": TableData,
     "IDX image folders": IdxData,
+    "Image files": ImagesData,
     "Labelled texts": TextData,
+    "Series in a NumPy file": NpzData,
+    "Series in a CSV file": SeriesData,
     "A LightningDataModule of your own": ModuleData,
 }
 _NAMES: Mapping[object, str] = {
@@ -129,7 +142,9 @@ def type_text(kind: Any) -> str:
     if origin is Annotated:
         text = "duration" if arguments[0] is float else type_text(arguments[0])
     elif origin is Literal:
-        text = " or ".join(f'`"{value}"`' if value.isdigit() else f"`{value}`" for value in arguments)
+        text = " or ".join(
+            f'`"{value}"`' if isinstance(value, str) and value.isdigit() else f"`{value}`" for value in arguments
+        )
     elif origin in (Union, UnionType):
         text = " or ".join(type_text(part) for part in arguments)
     elif origin is tuple:

@@ -1,4 +1,4 @@
-"""The search space of the CNN family (images)."""
+"""The search space of the CNN family (images and series)."""
 
 from __future__ import annotations
 

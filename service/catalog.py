@@ -14,13 +14,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from lightning_modules.data.base import DataInfo, DataSource, TrainingData
 from lightning_modules.errors import ConfigError, DataError
 from search_spaces import Choice, Parameter, SearchSpace, SpaceError, Value, get_space, outline_stages
+from service.data_sections import ModuleData
 from service.errors import InvalidSpecError
-from service.spec import IdxData, Mode, ModuleData, ModuleFamily, NamedData, Spec, TableData, TextData, known_mode
+from service.sources import make_source, spec_keys
+from service.spec import Mode, ModuleFamily, Spec, known_mode
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "classification": ("val_accuracy", "val_macro_f1", "val_loss"),
@@ -64,19 +66,6 @@ def _field_errors(prefix: str, spec_keys: Mapping[str, str] | None = None) -> It
         raise InvalidSpecError(message, field=field) from None
 
 
-def _spec_keys(section: object) -> dict[str, str]:
-    """Say what the fields of a data source are called in a spec."""
-    match section:
-        case TableData():
-            file = "csv" if section.csv else "parquet"
-            return {"path": file, "test_path": "test", "columns": file}
-        case TextData():
-            return {"path": "text", "test_path": "test"}
-        case IdxData():
-            return {"folder": "idx"}
-    return {}
-
-
 def load_class(import_path: str, *, field: str, base: str) -> type:
     """Import a class by its path, `my_package.models:MyModule`; the current folder is searched as well.
 
@@ -116,46 +105,6 @@ def load_class(import_path: str, *, field: str, base: str) -> type:
     return found
 
 
-def make_source(spec: Spec) -> DataSource:
-    """Make the data source that a spec's `data` names."""
-    from lightning_modules.data import BuiltinSource, IdxSource, TableSource, TextSource
-
-    section = spec.data
-    if isinstance(section, ModuleData):
-        raise TypeError("a LightningDataModule has no source")
-    splits: dict[str, Any] = {
-        "validation_fraction": section.validation_fraction,
-        "test_fraction": section.test_fraction,
-        "split_seed": section.split_seed,
-    }
-    match section:
-        case NamedData():
-            return BuiltinSource(name=section.name, **splits)
-        case TableData():
-            return TableSource(
-                path=Path(section.csv or section.parquet or ""),
-                format="csv" if section.csv else "parquet",
-                target=section.target,
-                test_path=Path(section.test) if section.test else None,
-                categorical=section.categorical,
-                drop=section.drop,
-                task=section.task,
-                **splits,
-            )
-        case IdxData():
-            return IdxSource(folder=Path(section.idx), **splits)
-        case TextData():
-            return TextSource(
-                path=Path(section.text),
-                test_path=Path(section.test) if section.test else None,
-                encoding=section.encoding,
-                min_frequency=section.min_frequency,
-                max_vocabulary=section.max_vocabulary,
-                max_length=section.max_length,
-                **splits,
-            )
-
-
 def resolve(spec: Spec) -> ResolvedJob:
     """Check a spec against its data and its family.
 
@@ -169,7 +118,7 @@ def resolve(spec: Spec) -> ResolvedJob:
         data_class = load_class(spec.data.module, field="data.module", base="LightningDataModule")
         source, data = None, None
     else:
-        with _field_errors("data", _spec_keys(spec.data)):
+        with _field_errors("data", spec_keys(spec.data)):
             source = make_source(spec)
             data = source.read_training()
     if isinstance(spec.family, ModuleFamily):

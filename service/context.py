@@ -8,10 +8,10 @@ from typing import Any
 from lightning_modules.data import ArrayDataModule
 from lightning_modules.families import FAMILIES, split_settings
 from service.catalog import ResolvedJob
+from service.data_sections import ModuleData
 from service.engine.train import LegContext
 from service.own_code import OwnDataModule, import_class, sort_arguments
 from service.search import Plan
-from service.spec import ModuleData
 
 
 def leg_context(job: ResolvedJob, plan: Plan) -> LegContext:

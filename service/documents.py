@@ -13,14 +13,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from service.data_sections import data_section
 from service.errors import InvalidSpecError
-from service.spec import ModuleFamily, Spec, data_section
+from service.spec import ModuleFamily, Spec
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _PRIMITIVES = frozenset({"bool", "int", "float", "str"})
 _OPEN_SECTIONS = frozenset({"model", "space", "params"})
-_PATH_KEYS = ("csv", "parquet", "idx", "text", "test")
+_PATH_KEYS = ("csv", "parquet", "idx", "images", "text", "npz", "series", "test")
 
 
 class _Loader(yaml.SafeLoader):

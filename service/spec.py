@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from search_spaces import DEFAULT_ORDER
+from service.data_sections import DataSection, Section, check_import_path, pick_data
 
 Strategy = Literal["ladder", "joint", "random"]
 Mode = Literal["min", "max"]
@@ -51,11 +52,7 @@ def parse_duration(value: object) -> float:
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModuleFamily(_Section):
+class ModuleFamily(Section):
     """A person's own LightningModule, by import path; hyperparameters are its constructor's arguments."""
 
     module: str = Field(description="import path, such as my_package.models:MyModule")
@@ -63,142 +60,10 @@ class ModuleFamily(_Section):
     @field_validator("module")
     @classmethod
     def _is_path(cls, value: str) -> str:
-        return _import_path(value)
+        return check_import_path(value)
 
 
-def _import_path(value: str) -> str:
-    head, _, tail = value.replace(":", ".").rpartition(".")
-    if not head or not all(part.isidentifier() for part in [*head.split("."), tail]):
-        raise ValueError("an import path is module and class, such as my_package.models:MyModule")
-    return f"{head}:{tail}"
-
-
-class _Splits(_Section):
-    validation_fraction: float = Field(
-        0.15,
-        gt=0,
-        lt=0.9,
-        description="share of all rows that steers the search, stratified by class; with test_fraction below 0.95",
-    )
-    test_fraction: float = Field(
-        0.15,
-        gt=0,
-        lt=0.9,
-        description="share of all rows that only the winner meets; unused where the test split is given",
-    )
-    split_seed: int = Field(
-        0, ge=0, description="the splits follow from this alone, so that another seed keeps them"
-    )
-
-    @model_validator(mode="after")
-    def _leave_rows_for_training(self) -> Self:
-        if self.validation_fraction + self.test_fraction >= 0.95:
-            raise ValueError(
-                "validation_fraction + test_fraction must stay below 0.95, got "
-                f"{self.validation_fraction} + {self.test_fraction}: lower one of them"
-            )
-        return self
-
-
-class NamedData(_Splits):
-    """A built-in set that needs no download."""
-
-    name: str = Field(description="digits, breast_cancer, wine or diabetes")
-
-
-class TableData(_Splits):
-    """A CSV or Parquet file with a target column."""
-
-    csv: str | None = Field(None, description="the file, with a header line; either this or parquet")
-    parquet: str | None = Field(None, description="the file; either this or csv")
-    target: str = Field(description="the column to predict")
-    test: str | None = Field(None, description="a file of the same format: it is the test split")
-    categorical: tuple[str, ...] = Field(
-        (), description="columns that are categories, whatever their type, such as codes written as numbers"
-    )
-    drop: tuple[str, ...] = Field((), description="columns that are not features")
-    task: Literal["classification", "regression"] | None = Field(
-        None, description="by default classification for text, booleans and few integers, else regression"
-    )
-
-    @model_validator(mode="after")
-    def _one_file(self) -> Self:
-        if (self.csv is None) == (self.parquet is None):
-            raise ValueError("exactly one of csv and parquet names the file: give one of them")
-        return self
-
-
-class IdxData(_Splits):
-    """A folder of images and labels in MNIST's own IDX format, gzipped or not."""
-
-    idx: str = Field(
-        description="the folder, with *images-idx3-ubyte and *labels-idx1-ubyte; a t10k pair is the test split"
-    )
-
-
-class TextData(_Splits):
-    """A file of lines `LABEL text`, the label up to its first colon; rare words become `<unk>`."""
-
-    text: str = Field(description="the file; a label such as DESC:manner counts as DESC")
-    test: str | None = Field(None, description="a file of the same kind: it is the test split")
-    encoding: str = Field("utf-8", description="of both files, such as latin-1; a wrong one is an error")
-    min_frequency: int = Field(
-        2, ge=1, description="words seen less often in training are <unk>: one example teaches nothing"
-    )
-    max_vocabulary: int = Field(
-        20_000, ge=3, description="words at most, <pad> and <unk> included; the most frequent are kept"
-    )
-    max_length: int = Field(64, ge=1, description="words; longer texts are cut, for time grows with length")
-
-
-class ModuleData(_Section):
-    """A person's own LightningDataModule, by import path."""
-
-    module: str = Field(description="import path, such as my_package.data:MyData")
-    params: dict[str, Any] = Field(
-        default_factory=dict, description="arguments of its constructor that no trial changes"
-    )
-
-    @field_validator("module")
-    @classmethod
-    def _is_path(cls, value: str) -> str:
-        return _import_path(value)
-
-
-DataSection = NamedData | TableData | IdxData | TextData | ModuleData
-_DATA_KEYS: dict[str, type[_Section]] = {
-    "name": NamedData,
-    "csv": TableData,
-    "parquet": TableData,
-    "idx": IdxData,
-    "text": TextData,
-    "module": ModuleData,
-}
-
-
-def _pick_data(value: object) -> object:
-    """Choose the section by its key, so that an error speaks of one kind of data and not of all."""
-    if not isinstance(value, Mapping):
-        return value
-    return data_section(value).model_validate_json(json.dumps(value, default=str), strict=True)
-
-
-def data_section(value: Mapping[str, Any]) -> type[BaseModel]:
-    """Name the kind of data that a mapping means, by its key.
-
-    Raises:
-        ValueError: It has the key of none.
-    """
-    keys = [key for key in _DATA_KEYS if key in value]
-    if not keys:
-        raise ValueError(
-            f"data is given by one of {', '.join(_DATA_KEYS)}, got {', '.join(map(str, value)) or 'nothing'}: "
-            "for a built-in set write data: {name: digits}"
-        )
-    return _DATA_KEYS[keys[0]]
-
-
-class Objective(_Section):
+class Objective(Section):
     """The metric that decides. Without it: val_accuracy, or val_rmse for regression."""
 
     metric: str = Field(
@@ -219,7 +84,7 @@ class Objective(_Section):
         return self
 
 
-class Rungs(_Section):
+class Rungs(Section):
     """Epochs at which a round is compared: min_epochs, times reduction_factor, ..., the last epoch."""
 
     min_epochs: int | Literal["auto"] = Field(
@@ -235,7 +100,7 @@ class Rungs(_Section):
         return value
 
 
-class Search(_Section):
+class Search(Section):
     """How candidates are found."""
 
     strategy: Strategy = Field(
@@ -283,7 +148,7 @@ class Search(_Section):
         return value
 
 
-class Budget(_Section):
+class Budget(Section):
     """What a job may spend. Epochs count for all trials together."""
 
     epochs: int = Field(300, ge=1, description="of all trials together; at least one round of two candidates")
@@ -295,7 +160,7 @@ class Budget(_Section):
     )
 
 
-class EarlyStopping(_Section):
+class EarlyStopping(Section):
     """Patience inside a trial: epochs without an improvement of more than min_delta."""
 
     patience: int | None = Field(5, ge=1, description="epochs; null lets every trial reach its rung")
@@ -307,7 +172,7 @@ def _bits(value: object) -> object:
     return str(value) if value in (32, 64) and not isinstance(value, bool) else value
 
 
-class Resources(_Section):
+class Resources(Section):
     """What one slot gets. torch's threads follow from cpu, never from the machine."""
 
     cpu: int = Field(1, ge=1, description="cores; results depend on their number in the last digits")
@@ -334,13 +199,13 @@ class Resources(_Section):
         return value
 
 
-class Tracking(_Section):
+class Tracking(Section):
     """Where the job shows in MLflow."""
 
     experiment: str | None = Field(None, description="default: the job's name")
 
 
-class Export(_Section):
+class Export(Section):
     """What the bundle holds beside its description."""
 
     formats: tuple[ExportFormat, ...] = Field(
@@ -358,17 +223,18 @@ def _pick_family(value: object) -> object:
     )
 
 
-class Spec(_Section):
+class Spec(Section):
     """A tuning job as a person submits it."""
 
     name: str = Field(
         "job", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="for people, and part of folder names"
     )
     family: Annotated[Literal["mlp", "cnn", "rnn"] | ModuleFamily, BeforeValidator(_pick_family)] = Field(
-        description="what is trained: mlp takes tables and images, cnn images, rnn texts; or a module of your own"
+        description="what is trained: mlp takes tables and images, cnn images and series, "
+        "rnn texts and series; or a module of your own"
     )
-    data: Annotated[DataSection, BeforeValidator(_pick_data)] = Field(
-        description="what it is trained on: name, csv, parquet, idx, text or module, with the keys of that kind"
+    data: Annotated[DataSection, BeforeValidator(pick_data)] = Field(
+        description="what it is trained on: the key of a kind, such as name or csv, and the keys that go with it"
     )
     model: dict[str, Primitive] = Field(
         default_factory=dict, description="settings of the family that are fixed, not searched"

@@ -1,21 +1,26 @@
 """Data sources, their splits and preprocessing, and the Lightning data module that trains on them.
 
-A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`); `ArrayDataModule` makes batches
-of what it gives; `preprocessor_from_dict` turns raw rows into inputs afterwards. pandas and scikit-learn are
-imported when a source reads.
+A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`, `NpzSource`, `SeriesSource`,
+`ImageFolderSource`);
+`ArrayDataModule` makes batches of what it gives; `preprocessor_from_dict` turns raw rows into inputs afterwards.
+pandas and scikit-learn are imported when a source reads.
 """
 
 from lightning_modules.data.base import DataInfo, DataSource, Kind, Split, TaskType, TrainingData
 from lightning_modules.data.builtin import BUILTIN_NAMES, BuiltinSource
 from lightning_modules.data.idx import IdxSource, read_idx
+from lightning_modules.data.image_folder import ImageFolderSource
 from lightning_modules.data.module import ArrayDataModule, BatchLoader, TensorSplit, batches, permutation
+from lightning_modules.data.npz import NpzSource
 from lightning_modules.data.preprocessing import (
     ImagePreprocessor,
     Preprocessor,
+    SeriesPreprocessor,
     TabularPreprocessor,
     TextPreprocessor,
     preprocessor_from_dict,
 )
+from lightning_modules.data.series import SeriesSource
 from lightning_modules.data.splits import SplitIndices, split_rows
 from lightning_modules.data.table import TableSource
 from lightning_modules.data.texts import TextSource
@@ -28,9 +33,13 @@ __all__ = [
     "DataInfo",
     "DataSource",
     "IdxSource",
+    "ImageFolderSource",
     "ImagePreprocessor",
     "Kind",
+    "NpzSource",
     "Preprocessor",
+    "SeriesPreprocessor",
+    "SeriesSource",
     "Split",
     "SplitIndices",
     "TableSource",

@@ -80,8 +80,12 @@ def refuse_text_among_numbers(column: pd.Series[Any], texts: pd.Series[Any]) -> 
     )
 
 
-def numeric_values(column: pd.Series[Any]) -> Array:
+def numeric_values(column: pd.Series[Any], *, field: str = "columns") -> Array:
     """Give a column as (N,) float64, NaN where a value is missing.
+
+    Args:
+        column: Numbers, in a file or given to a bundle.
+        field: The one that an error names.
 
     Raises:
         DataError: A text or an infinite value; names column, row and value.
@@ -98,7 +102,7 @@ def numeric_values(column: pd.Series[Any]) -> Array:
             raise DataError(
                 f"column {column.name!r} must hold numbers as in training, got {texts.iloc[0]!r} in row "
                 f"{texts.index[0]}: fix the row, or leave the value empty",
-                field="columns",
+                field=field,
             )
     infinite = np.isinf(values)
     if infinite.any():
@@ -106,7 +110,7 @@ def numeric_values(column: pd.Series[Any]) -> Array:
         raise DataError(
             f"column {column.name!r} must hold finite numbers, got {values[position]} in row "
             f"{column.index[position]}: fix the row, or leave the value empty",
-            field="columns",
+            field=field,
         )
     return values
 

@@ -49,6 +49,29 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"the columns are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
 
 
+def check_same_columns(
+    test: pd.DataFrame, training: pd.DataFrame, *, ignored: Collection[str], path: Path
+) -> None:
+    """Check that a test file has the columns of the training file, in any order.
+
+    Raises:
+        DataError: One is absent, or there is another one.
+    """
+    needed, found = set(training.columns) - set(ignored), set(test.columns) - set(ignored)
+    if needed == found:
+        return
+    parts = [
+        f"{what}: {', '.join(sorted(names))}"
+        for what, names in (("absent", needed - found), ("not in training", found - needed))
+        if names
+    ]
+    raise DataError(
+        f"the test file must have the training file's columns, {path} differs, {'; '.join(parts)}: "
+        "rename, add or remove them, or list them under drop",
+        field="test_path",
+    )
+
+
 def _read_csv(path: Path, text_columns: Collection[str], field: str) -> pd.DataFrame:
     import pandas as pd
 

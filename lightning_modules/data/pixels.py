@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -58,15 +59,17 @@ class ImagePreprocessor(Preprocessor):
         """Standardize images.
 
         Args:
-            raw: (N, H, W) for one channel, or (N, C, H, W); values in 0..scale, integers or floats.
+            raw: (N, H, W) for one channel, or (N, C, H, W); values in 0..scale, integers or floats. Or a list of
+                paths of image files with 8 bits a channel, which are resized to the training shape.
 
         Returns:
             `image`: (N, C, H, W) float32.
 
         Raises:
-            DataError: Images of several sizes, of another size than in training, or values outside 0..scale.
+            DataError: Images of several sizes, of another size than in training, or values outside 0..scale; a
+                file that is no image.
         """
-        pixels_NCHW = _with_channels(_as_array(raw))
+        pixels_NCHW = _with_channels(self._read_files(raw) if _are_paths(raw) else _as_array(raw))
         if _shape(pixels_NCHW) != self.shape:
             raise DataError(
                 f"images must have the training shape (C, H, W) = {self.shape}, got {_shape(pixels_NCHW)}: "
@@ -88,6 +91,19 @@ class ImagePreprocessor(Preprocessor):
         image *= gain[:, None, None]
         image -= shift[:, None, None]
         return {"image": image}
+
+    def _read_files(self, paths: Sequence[str | Path]) -> Array:
+        channels, height, width = self.shape
+        if self.scale != 255 or channels not in (1, 3):
+            raise DataError(
+                f"image files have 1 or 3 channels and pixels in 0..255, training had {channels} and "
+                f"0..{self.scale:g}: give arrays",
+                field="image",
+            )
+        from lightning_modules.data.image_files import read_image
+
+        size = (height, width)
+        return np.stack([read_image(Path(path), channels=channels, size=size, field="image") for path in paths])
 
     def sizes(self) -> dict[str, Any]:
         """Give `image_shape`."""
@@ -113,6 +129,10 @@ class ImagePreprocessor(Preprocessor):
             mean=tuple(document["mean"]),
             std=tuple(document["std"]),
         )
+
+
+def _are_paths(raw: Any) -> bool:
+    return isinstance(raw, list | tuple) and bool(raw) and all(isinstance(path, str | Path) for path in raw)
 
 
 def _as_array(raw: Any) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_modules.data.channels import SeriesPreprocessor
 from lightning_modules.data.columns import TabularPreprocessor
 from lightning_modules.data.pixels import ImagePreprocessor
 from lightning_modules.data.preprocessor import Preprocessor
@@ -14,13 +15,14 @@ from lightning_modules.errors import DataError
 __all__ = [
     "ImagePreprocessor",
     "Preprocessor",
+    "SeriesPreprocessor",
     "TabularPreprocessor",
     "TextPreprocessor",
     "preprocessor_from_dict",
 ]
 
 _KINDS: dict[str, type[Preprocessor]] = {
-    cls.kind: cls for cls in (TabularPreprocessor, ImagePreprocessor, TextPreprocessor)
+    cls.kind: cls for cls in (TabularPreprocessor, ImagePreprocessor, TextPreprocessor, SeriesPreprocessor)
 }
 
 

@@ -27,13 +27,15 @@ _UNKNOWN_RATIO_WARNING = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Raw rows: a data frame, an array of images or a list of texts, and a raw target per row.
+    """Raw rows: a data frame, an array of images, a list of texts or series, and a raw target per row.
 
-    The target is an object array of class labels (str), or a float64 array for regression.
+    The target is an object array of class labels (str), or a float64 array for regression. `channels` names those
+    of series.
     """
 
     raw: Any
     target: Array
+    channels: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.target)
@@ -44,7 +46,7 @@ class Rows:
             raw: Any = [self.raw[row] for row in index]
         else:
             raw = self.raw.iloc[index] if hasattr(self.raw, "iloc") else self.raw[index]
-        return Rows(raw=raw, target=self.target[index])
+        return dataclasses.replace(self, raw=raw, target=self.target[index])
 
 
 @dataclass(frozen=True, kw_only=True)

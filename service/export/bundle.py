@@ -214,9 +214,9 @@ class Bundle:
         """Predict from raw rows, as the data source read them.
 
         Args:
-            rows: A table (DataFrame, list of dicts, or array in the order of the columns), images (N, H, W) or
-                (N, C, H, W) with the original range, or a list of texts. For a person's own module: what its
-                `predict_step` takes.
+            rows: A table (DataFrame, list of dicts, or array in the order of the columns); images, (N, H, W) or
+                (N, C, H, W) with the original range, or a list of paths of image files; a list of texts; series,
+                (N, T, C) or a list of (T, C). For a person's own module: what its `predict_step` takes.
 
         Returns:
             (N,) class names, or values in the target's own unit.

@@ -6,9 +6,11 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from in_process import Command
 from mistakes import Case, check, replaced
+from PIL import Image
 
 TABLE = "colour,size,kind\n" + "".join(f"{'red' if i % 3 else 'blue'},{i}.5,{'ab'[i % 2]}\n" for i in range(40))
 
@@ -30,6 +32,13 @@ def write_idx(folder: Path, *, num_images: int = 40, num_labels: int = 40, magic
     labels = struct.pack(">II", 0x801, num_labels) + bytes(i % 2 for i in range(num_labels))
     (folder / "train-images-idx3-ubyte").write_bytes(images)
     (folder / "train-labels-idx1-ubyte").write_bytes(labels)
+
+
+def write_images(folder: Path) -> None:
+    for number in range(12):
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 5), (number, 0, 0)).save(path)
 
 
 def table(**more: Any) -> dict[str, Any]:
@@ -79,6 +88,12 @@ CASES = [
         r"^data\.test: .*'z'",
         replaced(data=table(test="test.csv")),
         lambda f: (write_table(f), write_table(f, "colour,size,kind\nred,1.0,z\n", "test.csv")),
+    ),
+    Case(
+        "a text among the numbers of a test file",
+        r"^data\.test: column 'size' must hold numbers as in training, got 'big' in row 1: fix the row",
+        replaced(data=table(test="test.csv")),
+        lambda f: (write_table(f), write_table(f, "colour,size,kind\nred,big,a\n", "test.csv")),
     ),
     Case(
         "an absent target column",
@@ -187,6 +202,84 @@ CASES = [
         r"^data\.test: .*absent",
         replaced(family="rnn", data={"text": "lines.txt", "test": "absent.txt"}),
         write_texts,
+    ),
+    Case(
+        "a folder of classes that is absent",
+        r"^data\.images: the folder must exist, .*pictures does not: check the path",
+        replaced(family="cnn", data={"images": "pictures"}),
+    ),
+    Case(
+        "a broken image",
+        r"^data\.images: the file must be an image, .*pictures/b/3\.png: .*: get it again, or remove it",
+        replaced(family="cnn", data={"images": "pictures"}),
+        lambda f: (write_images(f / "pictures"), (f / "pictures/b/3.png").write_bytes(b"\x89PNG")),
+    ),
+    Case(
+        "a broken image for the test",
+        r"^data\.test: the file must be an image, .*later/a/0\.png",
+        replaced(family="cnn", data={"images": "pictures", "test": "later"}),
+        lambda f: (
+            write_images(f / "pictures"),
+            write_images(f / "later"),
+            (f / "later/a/0.png").write_bytes(b"none"),
+        ),
+    ),
+    Case(
+        "an image size with a missing side",
+        r"^data\.image_size: image_size is one number or \[height, width\], .* got \[8\]: change it",
+        replaced(family="cnn", data={"images": "pictures", "image_size": [8]}),
+    ),
+    Case(
+        "an image size that is a text",
+        r"^data\.image_size: image_size is one number .* got '8': change it",
+        replaced(family="cnn", data={"images": "pictures", "image_size": "8"}),
+    ),
+    Case(
+        "four channels",
+        r"^data\.channels: input should be 1 or 3, got 4",
+        replaced(family="cnn", data={"images": "pictures", "channels": 4}),
+    ),
+    Case(
+        "more images than memory",
+        r"^data\.memory_limit_gib: .*12 images of 3 x 4,000 x 4,000 values are 2\.15 GiB .*: lower image_size, or",
+        replaced(family="cnn", data={"images": "pictures", "image_size": 4000, "memory_limit_gib": 2}),
+        lambda f: write_images(f / "pictures"),
+    ),
+    Case(
+        "series that are absent",
+        r"^data\.npz: .*absent\.npz.*: check the path",
+        replaced(family="rnn", data={"npz": "absent.npz"}),
+    ),
+    Case(
+        "series of another shape",
+        r"^data\.npz: x is numbers of shape \(N, T, C\), .* has float64 of shape \(8, 3\): .*x\[:, :, None\]",
+        replaced(family="rnn", data={"npz": "series.npz"}),
+        lambda f: np.savez(f / "series.npz", x=np.ones((8, 3)), y=np.arange(8) % 2),
+    ),
+    Case(
+        "a length beyond a series' end",
+        r"^data\.test: 1 <= lengths <= 3 must hold, .* has lengths\[0\] = 9: correct it",
+        replaced(family="rnn", data={"npz": "series.npz", "test": "test.npz"}),
+        lambda f: (
+            np.savez(f / "series.npz", x=np.ones((8, 3, 1)), y=np.arange(8) % 2),
+            np.savez(f / "test.npz", x=np.ones((8, 3, 1)), y=np.arange(8) % 2, lengths=np.full(8, 9)),
+        ),
+    ),
+    Case(
+        "series with no id",
+        r"^data\.series_id: is required",
+        replaced(family="rnn", data={"series": "lines.csv", "target": "kind"}),
+    ),
+    Case(
+        "a series with two targets",
+        r"^data\.target: a series has one target in all of its lines, series '1' has a and in row 4 b: write",
+        replaced(family="rnn", data={"series": "lines.csv", "series_id": "who", "target": "kind"}),
+        lambda f: write_table(f, "who,level,kind\n0,1.5,b\n1,2.5,a\n0,2.5,b\n1,3.5,b\n", "lines.csv"),
+    ),
+    Case(
+        "a key of another kind of data",
+        r"^data\.target: unknown key 'target': ",
+        replaced(family="rnn", data={"npz": "series.npz", "target": "kind"}),
     ),
     Case(
         "a folder of images that is absent",

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from in_process import Command
+from PIL import Image
 
 PEOPLE = Path(__file__).parents[1] / "acceptance" / "people.py"
 BUDGET = {"epochs": 24, "max_epochs_per_trial": 6}
@@ -111,6 +112,37 @@ def test_texts(run: Run, tmp_path: Path) -> None:
     assert accuracy > 0.7
 
 
+@pytest.mark.parametrize("family", ["rnn", "cnn"])
+def test_series_of_any_length(run: Run, tmp_path: Path, family: str) -> None:
+    def rising(num_rows: int, seed: int) -> list[tuple[str, np.ndarray[Any, Any]]]:
+        draw = np.random.default_rng(seed)
+        slopes = draw.choice([-1.0, 1.0], size=num_rows)
+        steps = [np.arange(draw.integers(4, 12)) for _ in slopes]
+        level = [
+            draw.normal(50, 3) + 8 * slope * t + draw.normal(size=len(t))
+            for slope, t in zip(slopes, steps, strict=True)
+        ]
+        noise = [1e4 * draw.normal(size=len(t)) for t in steps]
+        kinds = ["up" if slope > 0 else "down" for slope in slopes]
+        return [(kind, np.column_stack(x)) for kind, *x in zip(kinds, level, noise, strict=True)]
+
+    for name, rows in (("train.csv", rising(160, 1)), ("test.csv", rising(60, 2))):
+        lines = [
+            f"{who},{when},{step[0]},{step[1]},{kind}"
+            for who, (kind, steps) in enumerate(rows)
+            for when, step in enumerate(steps)
+        ]
+        (tmp_path / name).write_text("\n".join(["who,when,level,noise,kind", *lines]) + "\n")
+    data = {"series": "train.csv", "series_id": "who", "time": "when", "target": "kind", "test": "test.csv"}
+    result, bundle = run({"family": family, "data": data, "model": {"width": 16}})
+    kinds, raw = zip(*rising(60, 2), strict=True)
+    answer = predict(bundle, list(raw), tmp_path / "fresh")
+
+    accuracy = float((answer["predicted"] == np.asarray(kinds)).mean())
+    assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
+    assert accuracy > 0.9
+
+
 def test_a_regression_predicts_in_the_unit_of_its_target(run: Run, tmp_path: Path) -> None:
     def rows(num_rows: int, seed: int) -> pd.DataFrame:
         draw = np.random.default_rng(seed)
@@ -157,6 +189,34 @@ def test_images(run: Run, tmp_path: Path) -> None:
     assert len(chosen) == len(test)
     assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
     assert accuracy > 0.8
+
+
+def test_image_files(run: Run, tmp_path: Path) -> None:
+    """Dark left halves or dark right ones, in any size: the fresh process gets paths."""
+
+    def write(folder: str, num_images: int, seed: int) -> list[Path]:
+        draw = np.random.default_rng(seed)
+        paths = []
+        for number in range(num_images):
+            height, width = draw.integers(10, 30, size=2)
+            pixels = draw.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            half = slice(None, width // 2) if number % 2 else slice(width // 2, None)
+            pixels[:, half] //= 3
+            paths.append(tmp_path / folder / ("left" if number % 2 else "right") / f"{number:03}.png")
+            paths[-1].parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(paths[-1])
+        return paths
+
+    write("train", 160, 1)
+    paths = write("test", 60, 2)
+    data = {"images": "train", "test": "test", "image_size": [8, 12], "channels": 1}
+    result, bundle = run({"family": "cnn", "data": data, "model": {"width": 8}})
+    answer = predict(bundle, paths, tmp_path / "fresh")
+
+    accuracy = float((answer["predicted"] == np.asarray([path.parent.name for path in paths])).mean())
+    assert json.loads((bundle / "bundle.json").read_text())["info"]["image_shape"] == [1, 8, 12]
+    assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
+    assert accuracy > 0.9
 
 
 def test_a_person_s_own_module_and_data_module(run: Run, tmp_path: Path) -> None:

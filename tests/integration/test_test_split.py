@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightning_modules.data import DataSource, Split, TrainingData
 from service import catalog, embedded
@@ -45,11 +46,40 @@ def texts(folder: Path) -> dict[str, Any]:
     return {"text": "lines.txt"}
 
 
+def series(folder: Path) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    lines = ["who,when,level,speed,kind"]
+    for who in range(90):
+        for when in range(draw.integers(3, 8)):
+            lines.append(f"s{who},{when},{draw.normal():.6f},{draw.normal():.6f},{'ab'[who % 2]}")
+    (folder / "series.csv").write_text("\n".join(lines) + "\n")
+    return {"series": "series.csv", "series_id": "who", "time": "when", "target": "kind"}
+
+
+def arrays(folder: Path) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    lengths = draw.integers(4, 9, size=90)
+    np.savez(folder / "series.npz", x=draw.normal(size=(90, 8, 2)), y=draw.normal(size=90), lengths=lengths)
+    return {"npz": "series.npz"}
+
+
+def images(folder: Path) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    for number in range(90):
+        path = folder / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(path)
+    return {"images": "images", "image_size": 8}
+
+
 DATA = {
     "digits": ("mlp", lambda folder: {"name": "digits"}),
     "diabetes": ("mlp", lambda folder: {"name": "diabetes"}),
     "table": ("mlp", table),
     "texts": ("rnn", texts),
+    "images": ("cnn", images),
+    "series": ("rnn", series),
+    "arrays": ("cnn", arrays),
 }
 
 

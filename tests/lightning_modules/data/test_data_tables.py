@@ -374,7 +374,11 @@ WRONG_TEST_FILES = {
     ),
     "text among the numbers": (
         "x,y,bought\n1,2,a\nfour,2,b\n",
-        "column 'x' must hold numbers as in training, got 'four' in row 2",
+        "^test_path: column 'x' must hold numbers as in training, got 'four' in row 2",
+    ),
+    "an infinite number": (
+        "x,y,bought\n1,inf,a\n",
+        "^test_path: column 'y' must hold finite numbers, got inf in row 1",
     ),
     "no rows": ("x,y,bought\n", "test_path: the table must have rows"),
     "a missing target": ("x,y,bought\n1,2,\n", "test_path: every row needs a target, 1 rows"),

@@ -182,7 +182,7 @@ def test_what_is_no_list_of_texts_is_refused(raw: Any, message: str) -> None:
 
 
 def test_a_document_that_this_version_does_not_know_is_refused() -> None:
-    with pytest.raises(DataError, match="kind: preprocessing is of kind tabular, image, text, got 'sound'"):
+    with pytest.raises(DataError, match=r"kind: preprocessing is of kind .*, text, series, got 'sound'"):
         preprocessor_from_dict({"kind": "sound"})
     document = TextPreprocessor(words=("<pad>", "<unk>"), max_length=3).to_dict() | {"tokenizer": "other-9"}
     with pytest.raises(DataError, match="made by tokenizer 'other-9', this version has 'lower-words-1'"):
