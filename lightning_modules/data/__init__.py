@@ -8,7 +8,7 @@ imported when a source reads.
 from lightning_modules.data.base import DataInfo, DataSource, Kind, Split, TaskType, TrainingData
 from lightning_modules.data.builtin import BUILTIN_NAMES, BuiltinSource
 from lightning_modules.data.idx import IdxSource, read_idx
-from lightning_modules.data.module import ArrayDataModule, BatchLoader, TensorSplit, batches, permutation
+from lightning_modules.data.module import ArrayDataModule, Augment, BatchLoader, TensorSplit, batches, permutation
 from lightning_modules.data.preprocessing import (
     ImagePreprocessor,
     Preprocessor,
@@ -23,6 +23,7 @@ from lightning_modules.data.texts import TextSource
 __all__ = [
     "BUILTIN_NAMES",
     "ArrayDataModule",
+    "Augment",
     "BatchLoader",
     "BuiltinSource",
     "DataInfo",

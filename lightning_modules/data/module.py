@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,6 +20,13 @@ Batch = tuple[dict[str, Tensor], Tensor]
 _SEQUENCES = ("tokens", "series")
 _EVALUATION_ROWS = 1024
 _EVALUATION_BYTES = 64 * 2**20  # of inputs; large images get smaller batches
+
+
+class Augment(Protocol):
+    """Changes a training batch; what it draws follows from epoch and batch, as with `BatchAugmentation`."""
+
+    def __call__(self, inputs: dict[str, Tensor], target: Tensor, *, epoch: int, batch: int) -> Batch:
+        """Give the batch to train on; epoch and batch count from 0."""
 
 
 class TensorSplit:
@@ -102,18 +109,26 @@ class BatchLoader:
         batch_size: At least 1.
         seed: None for rows in order.
         drop_last_single: Leave out a last batch of one row where batches are larger: batch norm refuses it.
+        augment: Changes each batch; for training alone.
     """
 
     batch_sampler: None = None  # Lightning asks every loader with a sampler for it
 
     def __init__(
-        self, split: TensorSplit, *, batch_size: int, seed: int | None = None, drop_last_single: bool = False
+        self,
+        split: TensorSplit,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        drop_last_single: bool = False,
+        augment: Augment | None = None,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"batch_size >= 1 must hold, got {batch_size}: raise it", field="batch_size")
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
+        self.augment = augment
         self.sampler = _EpochSampler()
         drops = drop_last_single and batch_size > 1 and len(split) % batch_size == 1
         self._num_rows = len(split) - drops
@@ -128,12 +143,12 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         # A generator: the epoch counts that is set when the first batch is asked for, as Lightning makes the
         # iterator of a first or resumed epoch before it announces the epoch.
-        order = (
-            None if self.seed is None else permutation(len(self.split), seed=self.seed, epoch=self.sampler.epoch)
-        )
-        for start in range(0, self._num_rows, self.batch_size):
+        epoch = self.sampler.epoch
+        order = None if self.seed is None else permutation(len(self.split), seed=self.seed, epoch=epoch)
+        for number, start in enumerate(range(0, self._num_rows, self.batch_size)):
             stop = min(start + self.batch_size, self._num_rows)
-            yield self.split.slice(start, stop) if order is None else self.split.select(order[start:stop])
+            batch = self.split.slice(start, stop) if order is None else self.split.select(order[start:stop])
+            yield batch if self.augment is None else self.augment(*batch, epoch=epoch, batch=number)
 
 
 def permutation(num_rows: int, *, seed: int, epoch: int) -> Tensor:
@@ -175,6 +190,7 @@ class ArrayDataModule(pl.LightningDataModule):
         seed: The order of the training rows follows from it and the epoch alone.
         drop_last_single: Leave out a last training batch of one row, which batch norm refuses.
         device: Where the tensors live. On a GPU the whole set lives there, and no batch is transferred.
+        augment: Changes each training batch; validation batches never see it.
 
     Raises:
         DataError: No training batch is left.
@@ -188,6 +204,7 @@ class ArrayDataModule(pl.LightningDataModule):
         seed: int,
         drop_last_single: bool = True,
         device: torch.device | str = "cpu",
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         self.info = data.info
@@ -196,6 +213,7 @@ class ArrayDataModule(pl.LightningDataModule):
             batch_size=batch_size,
             seed=seed,
             drop_last_single=drop_last_single,
+            augment=augment,
         )
         if not len(self._train):
             raise DataError(

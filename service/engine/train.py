@@ -17,7 +17,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from lightning_modules.data import ArrayDataModule, Split, TrainingData, batches
+from lightning_modules.augmentation import make_augmentation
+from lightning_modules.data import ArrayDataModule, Augment, Split, TrainingData, batches
 from lightning_modules.families import FAMILIES, split_settings
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
@@ -180,7 +181,8 @@ def _build_family(
     if not isinstance(context.data, TrainingData):
         raise ValueError(f"{family} needs to know its data, got a LightningDataModule: give a module of your own")
     _, recipe = split_settings(family, values)
-    datamodule = _array_datamodule(context, context.data, batch_size=recipe.batch_size, seed=seed)
+    augment = make_augmentation(recipe, context.data, seed=seed)
+    datamodule = _array_datamodule(context, context.data, batch_size=recipe.batch_size, seed=seed, augment=augment)
     task = build_task(
         family,
         values,
@@ -207,9 +209,11 @@ def _build_own(
     return module, _array_datamodule(context, data, batch_size=batch_size, seed=seed)
 
 
-def _array_datamodule(context: LegContext, data: TrainingData, *, batch_size: int, seed: int) -> ArrayDataModule:
+def _array_datamodule(
+    context: LegContext, data: TrainingData, *, batch_size: int, seed: int, augment: Augment | None = None
+) -> ArrayDataModule:
     device = _device(context, data.train, data.validation)
-    return ArrayDataModule(data, batch_size=batch_size, seed=seed, device=device)
+    return ArrayDataModule(data, batch_size=batch_size, seed=seed, device=device, augment=augment)
 
 
 def _device(context: LegContext, *splits: Split) -> str:
