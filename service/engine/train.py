@@ -29,6 +29,7 @@ from service.own_code import BuiltInData, OwnDataModule, import_class, make_data
 
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred
+_MAX_WORKERS = 4  # that select batches for a GPU; more wait for each other at the arrays
 _NO_CUDA = (
     f"a slot with a GPU needs a CUDA device, torch {torch.__version__} finds none in the worker: install torch "
     "for CUDA there, or set resources.gpu: 0"
@@ -213,7 +214,12 @@ def _array_datamodule(
     context: LegContext, data: TrainingData, *, batch_size: int, seed: int, augment: Augment | None = None
 ) -> ArrayDataModule:
     device = _device(context, data.train, data.validation)
-    return ArrayDataModule(data, batch_size=batch_size, seed=seed, device=device, augment=augment)
+    # What a GPU does not hold streams to it, selected ahead by the slot's other cores.
+    streams = context.use_gpu and device == "cpu"
+    num_workers = min(_MAX_WORKERS, context.num_threads - 1) if streams else 0
+    return ArrayDataModule(
+        data, batch_size=batch_size, seed=seed, device=device, augment=augment, num_workers=num_workers
+    )
 
 
 def _device(context: LegContext, *splits: Split) -> str:
