@@ -86,7 +86,17 @@ Hyperparameters with the highest impact are tuned first, one or two at a time, f
 two interact, the stage opens the second one again beside the first. What a family has beyond this list comes after
 it; the last stage opens everything around the best trial. `search.order` in a spec gives another order.
 """
+OPTIONAL_HEAD = """\
+Optional: searched, after everything else, only where `search.space` names them.
+"""
 OVERRIDES = """\
+## Augmentation
+
+Augmentations change training batches at random, in ways that leave their labels right; validation, test and
+bundles never see them. All are off by default. `model: {rotation: 10}` fixes one, `search.space: {rotation: {}}`
+searches one in the range above. A stage for one comes after everything else: it acts against overfitting as
+dropout and weight decay do, and costs time as well. What it draws follows from trial, epoch and batch.
+
 ## Overrides
 
 `search.space` in a spec lays fields over a family's parameter: `low`, `high` and `log` for a range, `choices` and
@@ -281,7 +291,15 @@ def spaces_page() -> str:
         ]
         if "tabular" in FAMILIES[space.name].kinds:
             parts.append("`embedding_dim` is left out where a table has no categories.\n")
+        parts.append(OPTIONAL_HEAD)
+        parts.append(table(("parameter", "range", "default", "why this range", "source"), _optional_rows(space)))
     return "\n".join([*parts, OVERRIDES])
+
+
+def _optional_rows(space: SearchSpace) -> Iterator[list[str]]:
+    for parameter in space.optional:
+        name, values, default, _, why, source = _parameter_cells(parameter, opens=())
+        yield [name, values, default, why, source]
 
 
 def _space_table(space: SearchSpace) -> str:
@@ -290,14 +308,17 @@ def _space_table(space: SearchSpace) -> str:
 
 
 def _space_row(number: int, parameter: Parameter, stage: StageOutline) -> list[str]:
+    return [str(number), *_parameter_cells(parameter, opens=stage.opens[1:])]
+
+
+def _parameter_cells(parameter: Parameter, *, opens: Iterable[str]) -> list[str]:
     choices = [json.dumps(choice).strip('"') for choice in getattr(parameter, "choices", ())]
     default = parameter.default
     return [
-        str(number),
         f"`{parameter.name}`",
         ", ".join(choices) or parameter.text(),
         f"{default:g}" if isinstance(default, float) else json.dumps(default).strip('"'),
-        ", ".join(f"`{name}`" for name in stage.opens[1:]),
+        ", ".join(f"`{name}`" for name in opens),
         parameter.why,
         parameter.source,
     ]

@@ -2,6 +2,7 @@
 
 Shapes:
     classification: logits (B, K) float32, target (B,) int64 -> () float32; `bce`: logits (B, 1)
+                    mixed target (B, K) float32: each row's shares of the classes, see `mixup`
     regression:     logits (B, 1) float32, target (B,) float32 (standardized) -> () float32
 """
 
@@ -28,6 +29,21 @@ _TASKS: dict[str, Literal["classification", "regression"]] = {
     "mae": "regression",
     "huber": "regression",
 }
+
+
+class CrossEntropy(nn.CrossEntropyLoss):
+    """torch's own, which averages mixed targets over the rows also where classes have weights.
+
+    Here both kinds of target are divided by the sum of the rows' class weights: a target that holds one class
+    gives the same loss in both forms.
+    """
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Compare logits (B, K) with classes (B,) or shares (B, K)."""
+        loss = super().forward(logits, target)
+        if self.weight is None or not target.is_floating_point():
+            return loss
+        return loss * len(target) / _row_weights(self.weight, target).sum()
 
 
 class FocalLoss(nn.Module):
@@ -57,18 +73,18 @@ class FocalLoss(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compare logits (B, K) with classes (B,)."""
+        """Compare logits (B, K) with classes (B,) or shares (B, K)."""
         num_classes = logits.shape[1]
         log_p = F.log_softmax(logits, dim=1)  # (B, K)
-        q = F.one_hot(target, num_classes).to(log_p.dtype)
-        q = q * (1.0 - self.label_smoothing) + self.label_smoothing / num_classes
+        q = target if target.is_floating_point() else F.one_hot(target, num_classes)
+        q = q.to(log_p.dtype) * (1.0 - self.label_smoothing) + self.label_smoothing / num_classes
         # 1 - p through expm1: exact near p = 1, where the power's gradient would otherwise be rounding noise.
         # The floor keeps the gradient of x^gamma finite at x = 0 for gamma below 1.
         miss = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
         terms = -q * log_p if self.gamma == 0 else -q * miss.pow(self.gamma) * log_p
         if self.weight is None:
             return self.alpha * terms.sum(dim=1).mean()
-        return self.alpha * (terms * self.weight).sum() / self.weight[target].sum()
+        return self.alpha * (terms * self.weight).sum() / _row_weights(self.weight, target).sum()
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -89,13 +105,14 @@ class BinaryCrossEntropy(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Compare logits (B, 1) with classes (B,)."""
+        """Compare logits (B, 1) with classes (B,) or shares (B, 2)."""
         z = _one_column(logits)  # (B,)
-        q1 = target.to(z.dtype) * (1.0 - self.label_smoothing) + self.label_smoothing / 2
+        q1 = target[:, 1] if target.is_floating_point() else target
+        q1 = q1.to(z.dtype) * (1.0 - self.label_smoothing) + self.label_smoothing / 2
         if self.weight is None:
             return F.binary_cross_entropy_with_logits(z, q1)
         terms = -self.weight[1] * q1 * F.logsigmoid(z) - self.weight[0] * (1.0 - q1) * F.logsigmoid(-z)
-        return terms.sum() / self.weight[target].sum()
+        return terms.sum() / _row_weights(self.weight, target).sum()
 
 
 class RegressionLoss(nn.Module):
@@ -119,7 +136,7 @@ LOSSES: Registry[nn.Module] = Registry(
     [
         Entry(
             name="cross_entropy",
-            factory=nn.CrossEntropyLoss,
+            factory=CrossEntropy,
             formula="-log softmax(z)[y]; with smoothing e the target is (1 - e) onehot(y) + e / K",
             range="[0, inf)",
             used_for="classification; the default",
@@ -233,6 +250,11 @@ def class_weights(info: DataInfo) -> Tensor:
     present = counts > 0
     weights = counts.sum() / (present.sum() * counts.clamp_min(1.0))
     return torch.where(present, weights, torch.zeros_like(weights))
+
+
+def _row_weights(weight: Tensor, target: Tensor) -> Tensor:
+    """Give each row the weight of its class, or of its classes by their shares, (B,)."""
+    return target @ weight.to(target.dtype) if target.is_floating_point() else weight[target]
 
 
 def _one_column(logits: Tensor) -> Tensor:

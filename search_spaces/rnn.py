@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces import common
+from search_spaces import augmentation, common
 from search_spaces.parameters import Choice
 from search_spaces.space import Condition, SearchSpace
 
@@ -54,4 +54,5 @@ RNN = SearchSpace(
     ),
     conditions=(Condition(parameter="activation", when="cell", values=("vanilla",)),),
     companions={"cell": "lr"},
+    optional=(*augmentation.TEXTS, *augmentation.SERIES),
 )

@@ -30,15 +30,17 @@ class SearchSpace:
         conditions: Parameters that are inactive at some values of others. An inactive parameter keeps its
             default in `complete`, so that two params that mean the same network are the same mapping.
         companions: Beyond the documented order: parameter -> the one that it interacts with.
+        optional: Parameters that are searched only where a spec's `search.space` names them; they come last.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     conditions: tuple[Condition, ...] = ()
     companions: Mapping[str, str] = field(default_factory=dict)
+    optional: tuple[Parameter, ...] = ()
 
     def __post_init__(self) -> None:
-        names = self.names
+        names = (*self.names, *(parameter.name for parameter in self.optional))
         if len(set(names)) < len(names):
             raise SpaceError(f"parameters have different names, got {list(names)}")
         for condition in self.conditions:
@@ -64,8 +66,9 @@ class SearchSpace:
         raise SpaceError(f"unknown parameter {name!r}{self._nearest(name)}", field=name)
 
     def _nearest(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.names, n=1)
-        return f": did you mean {near[0]!r}?" if near else f": the space has {', '.join(self.names)}"
+        names = (*self.names, *(parameter.name for parameter in self.optional))
+        near = difflib.get_close_matches(name, names, n=1)
+        return f": did you mean {near[0]!r}?" if near else f": the space has {', '.join(names)}"
 
     def companion(self, name: str) -> str | None:
         """Name the parameter that `name` interacts with, if this space has it."""
@@ -106,24 +109,30 @@ class SearchSpace:
             self,
             parameters=tuple(p for p in self.parameters if p.name not in gone),
             conditions=tuple(c for c in self.conditions if not gone & {c.parameter, c.when}),
+            optional=tuple(p for p in self.optional if p.name not in gone),
         )
 
     def override(self, changes: Mapping[str, Mapping[str, Any]], *, allow_new: bool = False) -> SearchSpace:
-        """Lay a spec's `search.space` over this space.
+        """Lay a spec's `search.space` over this space; what is optional and named is searched too.
 
         Args:
-            changes: Parameter name -> the fields that change.
+            changes: Parameter name -> the fields that change, none for an optional parameter as it is.
             allow_new: Whether parameters may be added (a person's own module starts from an empty space).
 
         Raises:
             SpaceError: A name is unknown, or the result breaks a parameter's rule.
         """
         parameters = {parameter.name: parameter for parameter in self.parameters}
+        parameters |= {parameter.name: parameter for parameter in self.optional if parameter.name in changes}
         for name, body in changes.items():
             if name not in parameters and not allow_new:
                 raise SpaceError(f"unknown parameter{self._nearest(name)}", field=name)
             parameters[name] = from_dict(name, body, parameters.get(name))
-        return replace(self, parameters=tuple(parameters.values()))
+        return replace(
+            self,
+            parameters=tuple(parameters.values()),
+            optional=tuple(parameter for parameter in self.optional if parameter.name not in changes),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the space as JSON primitives (and so as YAML)."""
@@ -134,6 +143,7 @@ class SearchSpace:
                 {"parameter": c.parameter, "when": c.when, "values": list(c.values)} for c in self.conditions
             ],
             "companions": dict(self.companions),
+            "optional": [{"name": parameter.name} | to_dict(parameter) for parameter in self.optional],
         }
 
     @classmethod
@@ -141,13 +151,16 @@ class SearchSpace:
         """Read what `to_dict` wrote."""
         return cls(
             name=str(body["name"]),
-            parameters=tuple(
-                from_dict(str(part["name"]), {key: value for key, value in part.items() if key != "name"})
-                for part in body["parameters"]
-            ),
+            parameters=_parameters(body["parameters"]),
             conditions=tuple(
                 Condition(parameter=c["parameter"], when=c["when"], values=tuple(c["values"]))
                 for c in body.get("conditions", ())
             ),
             companions=dict(body.get("companions", {})),
+            optional=_parameters(body.get("optional", ())),
         )
+
+
+def _parameters(bodies: Sequence[Mapping[str, Any]]) -> tuple[Parameter, ...]:
+    fields = [{key: value for key, value in body.items() if key != "name"} for body in bodies]
+    return tuple(from_dict(str(body["name"]), own) for body, own in zip(bodies, fields, strict=True))

@@ -10,7 +10,7 @@ from lightning_modules.data.base import DataInfo, DataSource, Kind, Split, TaskT
 from lightning_modules.data.builtin import BUILTIN_NAMES, BuiltinSource
 from lightning_modules.data.idx import IdxSource, read_idx
 from lightning_modules.data.image_folder import ImageFolderSource
-from lightning_modules.data.module import ArrayDataModule, BatchLoader, TensorSplit, batches, permutation
+from lightning_modules.data.module import ArrayDataModule, Augment, BatchLoader, TensorSplit, batches, permutation
 from lightning_modules.data.npz import NpzSource
 from lightning_modules.data.preprocessing import (
     ImagePreprocessor,
@@ -28,6 +28,7 @@ from lightning_modules.data.texts import TextSource
 __all__ = [
     "BUILTIN_NAMES",
     "ArrayDataModule",
+    "Augment",
     "BatchLoader",
     "BuiltinSource",
     "DataInfo",

@@ -1,15 +1,16 @@
-"""Splits in memory as Lightning data: batches are index selections from tensors that live once."""
+"""Splits as Lightning data: batches are index selections from tensors that live once, in memory or on a disk."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_modules.data.base import Split, TrainingData
 from lightning_modules.errors import DataError
@@ -20,6 +21,13 @@ Batch = tuple[dict[str, Tensor], Tensor]
 _SEQUENCES = ("tokens", "series")
 _EVALUATION_ROWS = 1024
 _EVALUATION_BYTES = 64 * 2**20  # of inputs; large images get smaller batches
+
+
+class Augment(Protocol):
+    """Changes a training batch; what it draws follows from epoch and batch, as with `BatchAugmentation`."""
+
+    def __call__(self, inputs: dict[str, Tensor], target: Tensor, *, epoch: int, batch: int) -> Batch:
+        """Give the batch to train on; epoch and batch count from 0."""
 
 
 class TensorSplit:
@@ -89,6 +97,28 @@ class _EpochSampler:
         self.epoch = epoch
 
 
+class _Place(NamedTuple):
+    """Where a batch lies in an epoch: what it holds follows from this alone, whichever worker fetches it."""
+
+    epoch: int
+    number: int
+    rows: slice | np.ndarray[Any, Any]  # of the split; in order, or chosen
+
+
+class _Fetched(Dataset[Batch]):
+    """Batches by their places, as torch's workers want them."""
+
+    def __init__(self, fetch: Callable[[_Place], Batch]) -> None:
+        self._fetch = fetch
+
+    def __getitem__(self, place: _Place) -> Batch:
+        return self._fetch(place)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
 class BatchLoader:
     """Batches of a split, in order or shuffled by (seed, epoch).
 
@@ -102,18 +132,36 @@ class BatchLoader:
         batch_size: At least 1.
         seed: None for rows in order.
         drop_last_single: Leave out a last batch of one row where batches are larger: batch norm refuses it.
+        augment: Changes each batch; for training alone.
+        num_workers: Processes that select batches ahead of the training, for arrays that are read from a disk
+            (`numpy.memmap`) or much augmented; the batches are the same. 0 for arrays in memory: selecting a batch
+            there takes a fraction of what its way from another process takes.
     """
 
     batch_sampler: None = None  # Lightning asks every loader with a sampler for it
 
     def __init__(
-        self, split: TensorSplit, *, batch_size: int, seed: int | None = None, drop_last_single: bool = False
+        self,
+        split: TensorSplit,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        drop_last_single: bool = False,
+        augment: Augment | None = None,
+        num_workers: int = 0,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"batch_size >= 1 must hold, got {batch_size}: raise it", field="batch_size")
+        if num_workers and split.target.is_cuda:
+            raise DataError(
+                f"workers read arrays of the CPU, got {num_workers} workers for a split on a GPU: take 0",
+                field="num_workers",
+            )
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
+        self.augment = augment
+        self.num_workers = num_workers
         self.sampler = _EpochSampler()
         drops = drop_last_single and batch_size > 1 and len(split) % batch_size == 1
         self._num_rows = len(split) - drops
@@ -128,12 +176,37 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         # A generator: the epoch counts that is set when the first batch is asked for, as Lightning makes the
         # iterator of a first or resumed epoch before it announces the epoch.
-        order = (
-            None if self.seed is None else permutation(len(self.split), seed=self.seed, epoch=self.sampler.epoch)
+        places = self._places()
+        if not self.num_workers:
+            yield from map(self._fetch, places)
+            return
+        yield from DataLoader(
+            _Fetched(self._fetch),
+            sampler=places,
+            batch_size=None,  # a place is a whole batch
+            collate_fn=_as_it_is,
+            num_workers=self.num_workers,
+            multiprocessing_context="fork",  # another one would copy the split to each worker
+            generator=torch.Generator(),  # the global one stays as it is: dropout draws as without workers
         )
-        for start in range(0, self._num_rows, self.batch_size):
-            stop = min(start + self.batch_size, self._num_rows)
-            yield self.split.slice(start, stop) if order is None else self.split.select(order[start:stop])
+
+    def _places(self) -> list[_Place]:
+        epoch = self.sampler.epoch
+        order = None if self.seed is None else permutation(len(self.split), seed=self.seed, epoch=epoch)
+        starts = range(0, self._num_rows, self.batch_size)
+        rows = (slice(start, min(start + self.batch_size, self._num_rows)) for start in starts)
+        return [
+            _Place(epoch=epoch, number=number, rows=part if order is None else order[part].numpy())
+            for number, part in enumerate(rows)
+        ]
+
+    def _fetch(self, place: _Place) -> Batch:
+        rows = place.rows
+        if isinstance(rows, slice):
+            batch = self.split.slice(rows.start, rows.stop)
+        else:
+            batch = self.split.select(torch.from_numpy(rows))
+        return batch if self.augment is None else self.augment(*batch, epoch=place.epoch, batch=place.number)
 
 
 def permutation(num_rows: int, *, seed: int, epoch: int) -> Tensor:
@@ -175,6 +248,8 @@ class ArrayDataModule(pl.LightningDataModule):
         seed: The order of the training rows follows from it and the epoch alone.
         drop_last_single: Leave out a last training batch of one row, which batch norm refuses.
         device: Where the tensors live. On a GPU the whole set lives there, and no batch is transferred.
+        augment: Changes each training batch; validation batches never see it.
+        num_workers: Processes that select batches ahead; see `BatchLoader`.
 
     Raises:
         DataError: No training batch is left.
@@ -188,6 +263,8 @@ class ArrayDataModule(pl.LightningDataModule):
         seed: int,
         drop_last_single: bool = True,
         device: torch.device | str = "cpu",
+        augment: Augment | None = None,
+        num_workers: int = 0,
     ) -> None:
         super().__init__()
         self.info = data.info
@@ -196,6 +273,8 @@ class ArrayDataModule(pl.LightningDataModule):
             batch_size=batch_size,
             seed=seed,
             drop_last_single=drop_last_single,
+            augment=augment,
+            num_workers=num_workers,
         )
         if not len(self._train):
             raise DataError(
@@ -204,7 +283,9 @@ class ArrayDataModule(pl.LightningDataModule):
             )
         validation = TensorSplit(data.validation, device=device)
         self._validation = BatchLoader(
-            validation, batch_size=evaluation_batch_size(validation, batch_size=batch_size)
+            validation,
+            batch_size=evaluation_batch_size(validation, batch_size=batch_size),
+            num_workers=num_workers,
         )
 
     @property

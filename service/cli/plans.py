@@ -74,6 +74,9 @@ def spaces(
     console = make_console()
     for space in chosen:
         console.print(_space_table(space))
+        if space.optional:
+            names = ", ".join(parameter.name for parameter in space.optional)
+            console.print(f"optional, searched where search.space names them: {names}")
         console.print()
 
 

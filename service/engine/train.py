@@ -17,7 +17,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from lightning_modules.data import ArrayDataModule, Split, TrainingData, batches
+from lightning_modules.augmentation import make_augmentation
+from lightning_modules.data import ArrayDataModule, Augment, Split, TrainingData, batches
 from lightning_modules.families import FAMILIES, split_settings
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
@@ -28,6 +29,7 @@ from service.own_code import BuiltInData, OwnDataModule, import_class, make_data
 
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred
+_MAX_WORKERS = 4  # that select batches for a GPU; more wait for each other at the arrays
 _NO_CUDA = (
     f"a slot with a GPU needs a CUDA device, torch {torch.__version__} finds none in the worker: install torch "
     "for CUDA there, or set resources.gpu: 0"
@@ -180,7 +182,8 @@ def _build_family(
     if not isinstance(context.data, TrainingData):
         raise ValueError(f"{family} needs to know its data, got a LightningDataModule: give a module of your own")
     _, recipe = split_settings(family, values)
-    datamodule = _array_datamodule(context, context.data, batch_size=recipe.batch_size, seed=seed)
+    augment = make_augmentation(recipe, context.data, seed=seed)
+    datamodule = _array_datamodule(context, context.data, batch_size=recipe.batch_size, seed=seed, augment=augment)
     task = build_task(
         family,
         values,
@@ -207,9 +210,16 @@ def _build_own(
     return module, _array_datamodule(context, data, batch_size=batch_size, seed=seed)
 
 
-def _array_datamodule(context: LegContext, data: TrainingData, *, batch_size: int, seed: int) -> ArrayDataModule:
+def _array_datamodule(
+    context: LegContext, data: TrainingData, *, batch_size: int, seed: int, augment: Augment | None = None
+) -> ArrayDataModule:
     device = _device(context, data.train, data.validation)
-    return ArrayDataModule(data, batch_size=batch_size, seed=seed, device=device)
+    # What a GPU does not hold streams to it, selected ahead by the slot's other cores.
+    streams = context.use_gpu and device == "cpu"
+    num_workers = min(_MAX_WORKERS, context.num_threads - 1) if streams else 0
+    return ArrayDataModule(
+        data, batch_size=batch_size, seed=seed, device=device, augment=augment, num_workers=num_workers
+    )
 
 
 def _device(context: LegContext, *splits: Split) -> str:

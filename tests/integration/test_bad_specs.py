@@ -134,6 +134,16 @@ CASES = [
         replaced(search={"space": {"dropout": {"low": 0.0, "high": 1.5}}}),
     ),
     Case("an unknown setting", r"^model\.widht: .*did you mean 'width'", replaced(model={"widht": 3})),
+    Case(
+        "an augmentation that the data does not allow",
+        r"^model\.colour_jitter: needs images with 3 channels, got 1: set it to 0",
+        replaced(data={"name": "digits"}, model={"colour_jitter": 0.4}),
+    ),
+    Case(
+        "an augmentation of another kind of data in the search",
+        r"^search\.space\.rotation: augments image data, got tabular data: set it to 0",
+        replaced(search={"space": {"rotation": {}}}),
+    ),
     Case("a setting of another type", r"^model\.width: .*'wide'", replaced(model={"width": "wide"})),
     Case(
         "a parameter both fixed and searched",

@@ -20,8 +20,10 @@ from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_modules.augmentation import make_augmentation
 from lightning_modules.checkpointing import best_state, read_checkpoint
 from lightning_modules.data import ArrayDataModule, BuiltinSource, TrainingData
+from lightning_modules.families import split_settings
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
 from lightning_modules.training import TrainingOutcome, TrainingSettings, evaluate_best, train
@@ -190,6 +192,31 @@ def test_training_in_pieces_equals_training_in_one_bit_for_bit(
     expected = torch.float64 if precision == "64" else torch.float32
     assert {w.dtype for w in weights.values() if w.is_floating_point()} == {expected}
     assert whole.measurements[-1][1]["val_accuracy"] > 0.7
+
+
+@pytest.mark.parametrize("precision", ["32", "64", "bf16"])
+def test_augmented_training_in_pieces_equals_training_in_one_bit_for_bit(
+    digits: TrainingData, precision: str
+) -> None:
+    """The training batches follow from seed, epoch and batch; validation sees the images as they are."""
+    values = {"lr": 0.02, "width": 32, "rotation": 10, "crop_padding": 1, "cutout": 0.05, "mixup": 0.3}
+    _, recipe = split_settings("mlp", values)
+    chosen = settings(metric="val_accuracy", mode="max", precision=precision)
+
+    def run(start: int, end: int, checkpoint: bytes | None, augmented: bool = True) -> TrainingOutcome:
+        augment = make_augmentation(recipe, digits, seed=SEED) if augmented else None
+        data = ArrayDataModule(digits, batch_size=64, seed=SEED, augment=augment)
+        with seeded(SEED):
+            task = build_task("mlp", values, digits.info, max_epochs=6, steps_per_epoch=data.steps_per_epoch)
+        return train(
+            task, data, settings=chosen, seed=SEED, start_epoch=start, end_epoch=end, checkpoint=checkpoint
+        )
+
+    whole = assert_cuts_change_nothing(run).measurements[-1][1]
+    plain = run(0, 6, None, augmented=False).measurements[-1][1]
+    assert whole["val_accuracy"] > 0.5
+    assert whole["train_loss"] > 1.5 * plain["train_loss"]
+    assert whole["val_loss"] < whole["train_loss"]
 
 
 def test_a_persons_module_and_dataloader_train_in_pieces_as_in_one() -> None:

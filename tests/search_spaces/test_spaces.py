@@ -40,7 +40,7 @@ def test_the_documented_order_is_the_order() -> None:
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
 def test_every_range_has_a_reason_and_a_source(space: SearchSpace) -> None:
-    for parameter in space:
+    for parameter in (*space, *space.optional):
         assert len(parameter.why) > 20, parameter.name
         assert parameter.source, parameter.name
 
@@ -59,6 +59,27 @@ def test_the_stages_of_a_family_follow_the_order_one_or_two_at_a_time(space: Sea
     assert [name for name in names if name in DEFAULT_ORDER] == [n for n in DEFAULT_ORDER if n in space.names]
     assert sorted(names) == sorted(space.names)
     assert all(1 <= len(stage.opens) <= 2 and stage.why for stage in stages)
+
+
+def test_what_is_optional_is_searched_last_and_only_where_it_is_named() -> None:
+    space = get_space("cnn")
+    assert "rotation" not in space.names
+    named = space.override({"rotation": {}, "mixup": {"high": 0.2}, "lr": {"high": 0.05}})
+    assert [stage.name for stage in outline_stages(named)][-2:] == ["rotation", "mixup"]
+    assert named["rotation"].default == 0
+    assert named["mixup"].text() == "0 .. 0.2"
+    assert outline_stages(named)[: len(space)] == outline_stages(space)
+    assert "rotation" not in {parameter.name for parameter in named.optional}
+
+
+def test_a_misspelt_optional_parameter_is_refused_with_its_name() -> None:
+    with pytest.raises(SpaceError, match="cutuot: unknown parameter: did you mean 'cutout'"):
+        get_space("cnn").override({"cutuot": {}})
+
+
+def test_every_augmentation_is_off_by_default_in_a_search() -> None:
+    for space in SPACES.values():
+        assert all(parameter.default == 0 for parameter in space.optional)
 
 
 def test_what_interacts_with_the_learning_rate_opens_it_again() -> None:

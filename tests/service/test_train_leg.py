@@ -101,6 +101,28 @@ def test_the_members_seed_decides_its_weights_whatever_its_params(digits: Traini
     assert values(one) != values(other)
 
 
+def test_an_augmented_trial_trains_on_other_batches_and_goes_on_as_in_one_leg(digits: TrainingData) -> None:
+    context = mlp(digits, fixed={"width": 32, "rotation": 15, "lr": 0.01})
+    whole = run(context, member(cutout=0.1), end=4)[0]
+    first = run(context, member(cutout=0.1), end=2)[0]
+    second = run(context, member(cutout=0.1, checkpoint=first.checkpoint), start=2, end=4)[0]
+    assert first.measurements + second.measurements == whole.measurements
+    assert values(whole) != values(run(mlp(digits, fixed={"width": 32, "lr": 0.01}), member(), end=4)[0])
+
+
+def test_a_test_split_is_read_without_augmentation(digits: TrainingData, test_split: Split) -> None:
+    context = mlp(digits, fixed={"width": 32, "lr": 0.01, "rotation": 180, "cutout": 0.5, "mixup": 1.0})
+    checkpoint = run_one(context).checkpoint or b""
+    plain = mlp(digits, fixed={"width": 32, "lr": 0.01})
+    assert evaluate(context, checkpoint, {}, test_split) == evaluate(plain, checkpoint, {}, test_split)
+
+
+def test_a_trial_whose_data_cannot_be_augmented_fails_with_the_reason(digits: TrainingData) -> None:
+    result = run_one(mlp(digits), colour_jitter=0.4)
+    assert result.state == "failed"
+    assert "colour_jitter: needs images with 3 channels, got 1" in (result.message or "")
+
+
 def test_legs_continue_where_the_last_one_ended(digits: TrainingData) -> None:
     whole = run(mlp(digits), member(lr=0.01), end=4)[0]
     first = run(mlp(digits), member(lr=0.01), end=2)[0]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.augmentation import make_augmentation
 from lightning_modules.data import (
     ArrayDataModule,
     BuiltinSource,
@@ -23,6 +26,7 @@ from lightning_modules.data import (
     permutation,
 )
 from lightning_modules.errors import DataError
+from lightning_modules.recipe import Recipe
 
 
 def _split(num_rows: int, *, start: int = 0) -> Split:
@@ -213,6 +217,66 @@ def test_a_batch_of_sequences_is_as_long_as_its_longest(name: str) -> None:
         for row, n in zip(split.inputs[name], split.inputs["lengths"], strict=True)
     ]
     assert set(seen) == set(whole)  # nothing but padding was cut
+
+
+def _on_disk(split: Split, folder: Path) -> Split:
+    """Write a split's arrays and open them where they lie."""
+
+    def move(name: str, array: Any) -> Any:
+        np.save(folder / f"{name}.npy", array)
+        return np.load(folder / f"{name}.npy", mmap_mode="r")
+
+    folder.mkdir()
+    return Split(
+        inputs={name: move(name, array) for name, array in split.inputs.items()},
+        target=move("target", split.target),
+    )
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_a_set_on_a_disk_streams_through_workers_with_the_same_batches(tmp_path: Path, augmented: bool) -> None:
+    data = BuiltinSource(name="digits").read_training()
+    streamed = replace(
+        data,
+        train=_on_disk(data.train, tmp_path / "train"),
+        validation=_on_disk(data.validation, tmp_path / "val"),
+    )
+    assert isinstance(streamed.train.inputs["image"], np.memmap)
+    augment = make_augmentation(Recipe(rotation=10.0, mixup=0.2), data, seed=3) if augmented else None
+    in_memory = ArrayDataModule(data, batch_size=64, seed=3, augment=augment)
+    on_disk = ArrayDataModule(streamed, batch_size=64, seed=3, augment=augment, num_workers=2)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    for epoch in (0, 3):
+        for kind in ("train_dataloader", "val_dataloader"):
+            loaders = [getattr(module, kind)() for module in (in_memory, on_disk)]
+            for loader in loaders:
+                loader.set_epoch(epoch)
+            for (inputs, target), (other_inputs, other_target) in zip(*loaders, strict=True):
+                assert torch.equal(inputs["image"], other_inputs["image"])
+                assert torch.equal(target, other_target)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_resumed_epoch_is_streamed_in_its_own_order(tmp_path: Path) -> None:
+    """Workers begin with the first batch that is asked for, when Lightning has announced the epoch."""
+    whole, first, second = _Recorder(), _Recorder(), _Recorder()
+    _trainer(tmp_path, 3).fit(whole, ArrayDataModule(_data(23), batch_size=4, seed=5))
+    trainer = _trainer(tmp_path, 1)
+    trainer.fit(first, ArrayDataModule(_data(23), batch_size=4, seed=5, num_workers=1))
+    trainer.save_checkpoint(tmp_path / "leg.ckpt")
+    module = ArrayDataModule(_data(23), batch_size=4, seed=5, num_workers=1)
+    _trainer(tmp_path, 3).fit(second, module, ckpt_path=tmp_path / "leg.ckpt")
+    assert first.rows | second.rows == whole.rows
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_workers_for_a_set_on_a_gpu_are_refused() -> None:
+    with pytest.raises(
+        DataError, match="workers read arrays of the CPU, got 2 workers for a split on a GPU: take 0"
+    ):
+        ArrayDataModule(_data(9), batch_size=4, seed=0, device="cuda", num_workers=2)
 
 
 class _Tester(_Recorder):
