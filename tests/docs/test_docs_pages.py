@@ -15,6 +15,7 @@ EXPECTED = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "architecture.md",
+    "building_blocks.md",
     "cli.md",
     "glossary.md",
     "own_modules.md",

@@ -6,12 +6,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from lightning_modules.blocks.conv_blocks import CONV_BLOCKS, DenseConv, InceptionConv, ResidualConv, TemporalConv
+from lightning_modules.blocks.conv_pooling import HALVINGS, HEAD_POOLINGS, GridPool
 from lightning_modules.blocks.convolution import (
     Conv,
     ConvStyle,
     ConvUnit,
-    Downsample,
-    GridPool,
     SqueezeExcite,
     output_size,
 )
@@ -237,7 +236,7 @@ def test_a_padded_step_changes_no_valid_step_of_any_block(name, norm):
 @pytest.mark.parametrize("pooling", ["max", "avg", "stride"])
 def test_halving_a_series_ignores_padding_and_keeps_the_last_step(pooling):
     torch.manual_seed(0)
-    halve = Downsample(4, _style(1), pooling=pooling)
+    halve = HALVINGS[pooling].factory(4, _style(1))
     lengths = [7, 4, 1]
     mask, x = _mask(lengths, 7), torch.randn(3, 4, 7)
     together, halved = halve(x * mask - 1e3 * (1 - mask), mask)
@@ -250,7 +249,7 @@ def test_halving_a_series_ignores_padding_and_keeps_the_last_step(pooling):
 @pytest.mark.parametrize("pooling", ["max", "avg", "stride"])
 def test_halving_an_image_halves_both_sides(pooling):
     x = torch.randn(2, 4, 8, 6)
-    y, mask = Downsample(4, _style(), pooling=pooling)(x)
+    y, mask = HALVINGS[pooling].factory(4, _style())(x)
     assert mask is None
     assert y.shape == (2, 4, 4, 3)
     if pooling == "max":
@@ -261,7 +260,7 @@ def test_halving_an_image_halves_both_sides(pooling):
 def test_the_head_pools_any_image_to_the_same_grid(height, width, side):
     x = torch.randn(2, 3, height, width)
     for pooling in ("avg", "max"):
-        assert GridPool(pooling=pooling, side=side)(x).shape == (2, 3 * min(side, height) * min(side, width))
+        assert HEAD_POOLINGS[pooling].factory(side=side)(x).shape == (2, 3 * min(side, height) * min(side, width))
 
 
 def test_the_grid_equals_torchs_adaptive_pooling_where_the_size_divides():
