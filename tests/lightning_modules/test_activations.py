@@ -3,6 +3,7 @@ import warnings
 
 import pytest
 import torch
+from references import assert_same_with_gradients
 from torch.nn import functional as F
 
 from lightning_modules.blocks.activations import (
@@ -128,3 +129,29 @@ def test_an_unknown_activation_is_refused_with_the_nearest_name():
         ConfigError, match=r"activation: must be one of relu, .* got 'reul': did you mean 'relu'\?"
     ):
         make_activation("reul")
+
+
+def test_the_slope_of_prelu_is_learned_from_the_values_below_0():
+    def reference(weights, x):
+        return torch.where(x > 0, x, weights["weight"] * x)
+
+    assert_same_with_gradients(make_activation("prelu"), reference, torch.randn(5, 7))
+
+
+def test_the_slope_of_swish_is_learned():
+    def reference(weights, x):
+        return x / (1 + torch.exp(-weights["beta"] * x))
+
+    assert_same_with_gradients(Swish(beta=1.5), reference, torch.randn(5, 7))
+
+
+def test_the_gradient_of_rrelu_is_the_slope_that_was_drawn_and_the_mean_one_in_evaluation():
+    torch.manual_seed(0)
+    rrelu = make_activation("rrelu")
+    x = torch.tensor([[-2.0, -1.0, 0.5, 3.0]], requires_grad=True)
+    y = rrelu(x)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, (y / x).detach())
+    x.grad = None
+    rrelu.eval()(x).sum().backward()
+    torch.testing.assert_close(x.grad, torch.tensor([[11 / 48, 11 / 48, 1.0, 1.0]]))
