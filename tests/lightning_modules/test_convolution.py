@@ -11,7 +11,6 @@ from lightning_modules.blocks.convolution import (
     Conv,
     ConvStyle,
     ConvUnit,
-    output_size,
 )
 
 
@@ -29,49 +28,6 @@ def _style(spatial: int = 2, **changes: object) -> ConvStyle:
 
 def _mask(lengths: list[int], num_steps: int) -> torch.Tensor:
     return (torch.arange(num_steps) < torch.tensor(lengths)[:, None])[:, None].float()
-
-
-def test_the_checkerboard_example_gives_what_arithmetic_says():
-    board = (torch.arange(25).reshape(1, 1, 5, 5) % 2 == 0).float()
-    kernel = torch.tensor([[[[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]]])
-    assert F.conv2d(board, kernel)[0, 0].tolist() == [[5, 0, 5], [0, 5, 0], [5, 0, 5]]
-    conv = Conv(1, 1, spatial=2, kernel_size=3, bias=False)
-    conv.conv.weight.data.copy_(kernel)
-    assert conv(board)[0, 0, 1:4, 1:4].tolist() == [[5, 0, 5], [0, 5, 0], [5, 0, 5]]
-
-
-def test_a_convolution_has_one_kernel_for_each_pair_of_channels():
-    conv = Conv(6, 8, spatial=2, kernel_size=3)
-    assert sum(p.numel() for p in conv.parameters()) == 8 * 6 * 9 + 8
-    assert sum(p.numel() for p in Conv(3, 64, spatial=2, kernel_size=3, bias=False).parameters()) == 1728
-
-
-def test_two_3x3_see_as_far_as_one_5x5_with_fewer_weights():
-    channels = 7
-    two = nn.Sequential(*(Conv(channels, channels, spatial=2, kernel_size=3, bias=False) for _ in range(2)))
-    one = Conv(channels, channels, spatial=2, kernel_size=5, bias=False)
-    assert sum(p.numel() for p in two.parameters()) == 18 * channels**2
-    assert sum(p.numel() for p in one.parameters()) == 25 * channels**2
-    for network in (two, one):
-        x = torch.zeros(1, channels, 11, 11, requires_grad=True)
-        network(x)[0, 0, 5, 5].backward()
-        seen = x.grad[0].abs().sum(0) > 0
-        assert seen[3:8, 3:8].all()
-        assert seen.sum() == 25
-
-
-@given(
-    size=st.integers(1, 20), kernel=st.integers(1, 5), stride=st.integers(1, 3),
-    padding=st.integers(0, 3), dilation=st.integers(1, 3),
-)  # fmt: skip
-def test_the_output_size_follows_the_formula(size, kernel, stride, padding, dilation):
-    expected = output_size(size, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation)
-    if dilation == 1:
-        assert expected == (size + 2 * padding - kernel) // stride + 1
-    if expected < 1:
-        return
-    conv = nn.Conv1d(1, 1, kernel, stride=stride, padding=padding, dilation=dilation)
-    assert conv(torch.zeros(1, 1, size)).shape[2] == expected
 
 
 @given(

@@ -1,10 +1,9 @@
 import pytest
 import torch
 from references import assert_same_with_gradients
-from torch import nn
 from torch.nn import functional as F
 
-from lightning_modules.blocks.dense import DENSE_BLOCKS, DenseStyle, GatedFeedForward, PlainDense
+from lightning_modules.blocks.dense import DENSE_BLOCKS, DenseStyle, GatedFeedForward
 from lightning_modules.blocks.initialization import initialize
 
 BARE = DenseStyle(activation="relu", norm="none", norm_position="before", dropout=0.0)
@@ -14,29 +13,6 @@ def _style(**changes: object) -> DenseStyle:
     return DenseStyle(
         **{"activation": "relu", "norm": "layer", "norm_position": "before", "dropout": 0.0, **changes}
     )
-
-
-def test_a_dense_layer_has_one_weight_for_each_pair_and_one_bias_for_each_output():
-    block = PlainDense(7, 5, BARE)
-    assert sum(p.numel() for p in block.parameters()) == 7 * 5 + 5
-    assert 224 * 224 * 3 * 1000 == 150_528_000
-    assert nn.Linear(224 * 224 * 3, 1000, bias=False, device="meta").weight.numel() == 150_528_000
-
-
-def test_one_step_by_hand():
-    hidden, output = PlainDense(1, 1, BARE), nn.Linear(1, 1)
-    with torch.no_grad():
-        for layer, (w, b) in ((hidden.linear, (0.8, 0.1)), (output, (0.6, 0.2))):
-            layer.weight.fill_(w)
-            layer.bias.fill_(b)
-    loss = F.mse_loss(output(hidden(torch.tensor([[0.5]]))), torch.tensor([[1.0]]))
-    loss.backward()
-    assert loss.item() == pytest.approx(0.25)
-    assert output.weight.grad.item() == pytest.approx(-0.5)
-    assert hidden.linear.weight.grad.item() == pytest.approx(-0.3)
-    torch.optim.SGD([hidden.linear.weight, output.weight], lr=0.1).step()
-    assert output.weight.item() == pytest.approx(0.65)
-    assert hidden.linear.weight.item() == pytest.approx(0.83)
 
 
 GATES = {"swiglu": F.silu, "geglu": F.gelu, "siglu": torch.sigmoid}
