@@ -108,7 +108,8 @@ search:
 
 MODEL_TEXT = """\
 What `model` fixes is not searched. A setting that is neither fixed nor [searched](search_spaces.md) keeps its
-default here. One that is searched starts from the default of its search space, which may differ.
+default here. One that is searched starts from the default of its search space: the same for a network's settings,
+another learning rate.
 """
 HEAD = ("field", "type", "default", "rule", "what, and why")
 

@@ -127,6 +127,13 @@ def test_whatever_a_search_proposes_survives_json(family: str, data: st.DataObje
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_network_starts_a_search_as_it_would_be_built_without_one(family: str) -> None:
+    config = FAMILIES[family].config()
+    starts = {p.name: p.default for p in SPACES[family] if p.name in config.field_names()}
+    assert starts == {name: getattr(config, name) for name in starts}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_space_proposes_settings_of_its_family_alone(family: str) -> None:
     known = {*FAMILIES[family].config.field_names(), *Recipe.field_names()}
     assert set(SPACES[family].names) <= known
