@@ -1,4 +1,4 @@
-"""Write docs/spec.md and docs/search_spaces.md from the code that they describe.
+"""Write spec.md, search_spaces.md and building_blocks.md in docs from the code that they describe.
 
 python docs/generate.py            write them
 python docs/generate.py --check    write nothing; exit with 1 if one of them is out of date
@@ -11,9 +11,11 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from textwrap import fill
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import building_blocks
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -129,7 +131,8 @@ search:
 
 MODEL_TEXT = """\
 What `model` fixes is not searched. A setting that is neither fixed nor [searched](search_spaces.md) keeps its
-default here. One that is searched starts from the default of its search space, which may differ.
+default here. One that is searched starts from the default of its search space: the same for a network's settings,
+another learning rate.
 """
 HEAD = ("field", "type", "default", "rule", "what, and why")
 
@@ -324,9 +327,24 @@ def _parameter_cells(parameter: Parameter, *, opens: Iterable[str]) -> list[str]
     ]
 
 
+def blocks_page() -> str:
+    """Write docs/building_blocks.md."""
+    parts = [NOTE, building_blocks.HEAD]
+    for registry in building_blocks.registries():
+        parts += [f"## {registry.title}\n", f"{fill(registry.about, 115)}\n" if registry.about else ""]
+        parts.append(table(building_blocks.COLUMNS, building_blocks.block_rows(registry)))
+    parts += ["## Index\n", "What networks are made of, and where it is here.\n"]
+    parts += [table(("id", "what", "where"), building_blocks.index_rows())]
+    return "\n".join(parts)
+
+
 def pages() -> dict[Path, str]:
     """Give every page that is written, by its path."""
-    return {FOLDER / "spec.md": spec_page(), FOLDER / "search_spaces.md": spaces_page()}
+    return {
+        FOLDER / "spec.md": spec_page(),
+        FOLDER / "search_spaces.md": spaces_page(),
+        FOLDER / "building_blocks.md": blocks_page(),
+    }
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lightning_modules.blocks.activations import ACTIVATIONS, make_activation, warn_if_saturating
 from lightning_modules.blocks.conv_blocks import CONV_BLOCKS
-from lightning_modules.blocks.convolution import ConvStyle, ConvUnit, Downsample, GridPool
+from lightning_modules.blocks.conv_pooling import HALVINGS, HEAD_POOLINGS, Downsample
+from lightning_modules.blocks.convolution import ConvStyle, ConvUnit
 from lightning_modules.blocks.dropout import make_dropout
 from lightning_modules.blocks.initialization import INIT_NAMES, initialize
 from lightning_modules.blocks.normalization import NORMS
@@ -56,10 +57,8 @@ class CNNConfig(NetworkConfig):
         unit="pixels or steps",
         why="distance of the kernel's points: sees farther at equal cost",
     )
-    pooling: str = choice(
-        "max", ("max", "avg", "stride"), why="how a stage halves: max keeps the strongest answer"
-    )
-    head_pooling: str = choice("avg", ("avg", "max"), why="how the last map becomes a vector")
+    pooling: str = choice("max", HALVINGS, why="how a stage halves: max keeps the strongest answer")
+    head_pooling: str = choice("avg", HEAD_POOLINGS, why="how the last map becomes a vector")
     head_grid: int = integer(
         8, low=1, high=16, unit="cells a side",
         why="1 is global pooling, right for deep nets; a shallow net needs to know where it saw something",
@@ -152,7 +151,7 @@ class CNN(nn.Module):
             stage, channels, sides = _stage(config, style, index, channels, sides)
             stages.append(stage)
         self.stages = nn.ModuleList(stages)
-        self.pool = GridPool(pooling=config.head_pooling, side=config.head_grid)
+        self.pool = HEAD_POOLINGS[config.head_pooling].factory(side=config.head_grid)
         cells = 1
         if info.kind == "image":
             for side in sides:
@@ -215,7 +214,7 @@ def _stage(
         channels = channels_out
     if temporal or min(sides) < _SMALLEST_HALVED:
         return Stage(blocks, None), channels, sides
-    downsample = Downsample(channels, style, pooling=config.pooling)
+    downsample = HALVINGS[config.pooling].factory(channels, style)
     rounds_up = config.pooling == "stride" or style.spatial == 1
     return Stage(blocks, downsample), channels, tuple((side + rounds_up) // 2 for side in sides)
 

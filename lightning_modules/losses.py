@@ -183,6 +183,63 @@ LOSSES: Registry[nn.Module] = Registry(
             source="Huber 1964, doi:10.1214/aoms/1177703732",
         ),
     ],
+    title="Losses",
+    about="`auto` is cross_entropy for classes and mse for values. Classification takes logits: a softmax "
+    "before the loss would be applied twice. `label_smoothing` and `class_weights` work with all three "
+    "losses of classification.",
+)
+
+
+def _no_weights(info: DataInfo) -> None:
+    return None
+
+
+def class_weights(info: DataInfo) -> Tensor:
+    """Weigh each class by N / (K n_k), so that the average weight of a row is 1; absent classes get 0.
+
+    Returns:
+        Weights, shape (K,), float32.
+
+    Raises:
+        ConfigError: `info` has no class counts.
+
+    Source:
+        King & Zeng 2001, doi:10.1093/oxfordjournals.pan.a004868 (as in scikit-learn's "balanced").
+    """
+    if len(info.class_counts) != info.num_outputs or not sum(info.class_counts):
+        raise ConfigError(
+            f"'balanced' needs the count of each of {info.num_outputs} classes, got {info.class_counts}: "
+            "give DataInfo.class_counts, or take class_weights none",
+            field="class_weights",
+        )
+    counts = torch.tensor(info.class_counts, dtype=torch.float32)
+    present = counts > 0
+    weights = counts.sum() / (present.sum() * counts.clamp_min(1.0))
+    return torch.where(present, weights, torch.zeros_like(weights))
+
+
+CLASS_WEIGHTS: Registry[Tensor | None] = Registry(
+    "class_weights",
+    [
+        Entry(
+            name="none",
+            factory=_no_weights,
+            formula="w_k = 1",
+            range="1",
+            used_for="classes of about equal size; the default",
+            source="-",
+        ),
+        Entry(
+            name="balanced",
+            factory=class_weights,
+            formula="w_k = N / (K n_k), n_k rows of class k among N in training",
+            range="(0, inf), 1 on average over rows; 0 for a class without rows",
+            used_for="rare classes that count as much as frequent ones, as macro F1 counts them",
+            source="King & Zeng 2001, doi:10.1093/oxfordjournals.pan.a004868",
+        ),
+    ],
+    title="Class weights",
+    about="They weigh the rows in all three losses of classification; a batch's loss is divided by their sum.",
 )
 
 
@@ -222,34 +279,10 @@ def make_loss(recipe: Recipe, info: DataInfo) -> nn.Module:
     factory = LOSSES[name].factory
     if info.task == "regression":
         return factory(delta=recipe.huber_delta) if name == "huber" else factory()
-    weight = class_weights(info) if recipe.class_weights == "balanced" else None
+    weight = CLASS_WEIGHTS[recipe.class_weights].factory(info)
     if name == "focal":
         return factory(gamma=recipe.focal_gamma, weight=weight, label_smoothing=recipe.label_smoothing)
     return factory(weight=weight, label_smoothing=recipe.label_smoothing)
-
-
-def class_weights(info: DataInfo) -> Tensor:
-    """Weigh each class by N / (K n_k), so that the average weight of a row is 1; absent classes get 0.
-
-    Returns:
-        Weights, shape (K,), float32.
-
-    Raises:
-        ConfigError: `info` has no class counts.
-
-    Source:
-        King & Zeng 2001, doi:10.1093/oxfordjournals.pan.a004868 (as in scikit-learn's "balanced").
-    """
-    if len(info.class_counts) != info.num_outputs or not sum(info.class_counts):
-        raise ConfigError(
-            f"'balanced' needs the count of each of {info.num_outputs} classes, got {info.class_counts}: "
-            "give DataInfo.class_counts, or take class_weights none",
-            field="class_weights",
-        )
-    counts = torch.tensor(info.class_counts, dtype=torch.float32)
-    present = counts > 0
-    weights = counts.sum() / (present.sum() * counts.clamp_min(1.0))
-    return torch.where(present, weights, torch.zeros_like(weights))
 
 
 def _row_weights(weight: Tensor, target: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ torchmetrics' own classes cost about 130 microseconds a batch (measured, 10 clas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from torchmetrics.functional.classification import (
 from torchmetrics.utilities import dim_zero_cat
 
 from lightning_modules.data.base import DataInfo
+from lightning_modules.registry import Entry, Registry
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -68,6 +70,108 @@ def class_probabilities(logits: Tensor) -> Tensor:
     return logits.softmax(dim=1)
 
 
+def _classes(score: Callable[..., Tensor], **options: Any) -> Callable[[int], Score]:
+    return lambda num_classes: partial(score, num_classes=num_classes, validate_args=False, **options)
+
+
+def _values(score: Callable[..., Tensor], **options: Any) -> Callable[[int], Score]:
+    return lambda num_classes: partial(score, **options)
+
+
+_EVERY_EPOCH = "after every epoch as `val_{0}`, on the test split as `test_{0}`"
+_REPORT = "a report of the caller's own: `lightning_modules.metrics.make_report_metrics`"
+
+METRICS: Registry[Score] = Registry(
+    "metric",
+    [
+        Entry(
+            name="accuracy",
+            factory=_classes(multiclass_accuracy, average="micro"),
+            formula="right rows / all rows",
+            range="[0, 1], higher is better",
+            used_for="classification with classes of about equal size; the default",
+            source="torchmetrics multiclass_accuracy, average micro",
+            where=_EVERY_EPOCH.format("accuracy"),
+        ),
+        Entry(
+            name="macro_f1",
+            factory=_classes(multiclass_f1_score, average="macro"),
+            formula="mean over classes of F1_k = 2 TP_k / (2 TP_k + FP_k + FN_k)",
+            range="[0, 1], higher is better",
+            used_for="unbalanced classes: a rare one counts as much as a frequent one",
+            source="van Rijsbergen 1979, ch. 7; torchmetrics multiclass_f1_score, average macro",
+            where=_EVERY_EPOCH.format("macro_f1"),
+        ),
+        Entry(
+            name="auroc",
+            factory=_classes(multiclass_auroc, average="macro"),
+            formula="P(score of a row of class k > score of another row), mean over k against the rest",
+            range="[0, 1], 0.5 is chance, higher is better",
+            used_for="ranking, and thresholds that are chosen later",
+            source="Hand & Till 2001, doi:10.1023/A:1010920819831; torchmetrics multiclass_auroc",
+            where=_REPORT,
+        ),
+        Entry(
+            name="per_class_f1",
+            factory=_classes(multiclass_f1_score, average=None),
+            formula="F1_k = 2 TP_k / (2 TP_k + FP_k + FN_k)",
+            range="[0, 1] for each class, shape (K,)",
+            used_for="finding the class that macro F1 suffers from",
+            source="torchmetrics multiclass_f1_score, average None",
+            where=_REPORT,
+        ),
+        Entry(
+            name="confusion_matrix",
+            factory=_classes(multiclass_confusion_matrix),
+            formula="C[i, j] = rows of class i that are predicted as j",
+            range="counts, shape (K, K)",
+            used_for="seeing which classes are taken for which",
+            source="torchmetrics multiclass_confusion_matrix",
+            where=_REPORT,
+        ),
+        Entry(
+            name="rmse",
+            factory=_values(mean_squared_error, squared=False),
+            formula="sqrt(mean (z - y)^2)",
+            range="[0, inf) in the target's unit, lower is better",
+            used_for="regression where large errors are worse than many small ones; the default",
+            source="torchmetrics mean_squared_error, squared False",
+            where=_EVERY_EPOCH.format("rmse"),
+        ),
+        Entry(
+            name="mae",
+            factory=_values(mean_absolute_error),
+            formula="mean |z - y|",
+            range="[0, inf) in the target's unit, lower is better",
+            used_for="regression with outliers",
+            source="torchmetrics mean_absolute_error",
+            where=_EVERY_EPOCH.format("mae"),
+        ),
+        Entry(
+            name="r2",
+            factory=_values(r2_score),
+            formula="1 - sum (z - y)^2 / sum (y - mean(y))^2",
+            range="(-inf, 1], 0 is the mean's, higher is better",
+            used_for="regression across targets of different units",
+            source="torchmetrics r2_score",
+            where=_EVERY_EPOCH.format("r2"),
+        ),
+    ],
+    title="Metrics",
+    about="A score is over all rows of a split, not a mean over batches. `objective.metric` names the one that "
+    "decides: accuracy, or macro F1 where classes are unbalanced.",
+)
+
+_EPOCH_SCORES: Mapping[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1"),
+    "regression": ("rmse", "mae", "r2"),
+}
+_REPORT_SCORES: Mapping[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1", "auroc", "per_class_f1", "confusion_matrix"),
+    "regression": ("rmse", "mae", "r2"),
+}
+
+
 def make_metrics(info: DataInfo, *, auroc: bool = False) -> MetricCollection:
     """Make the metrics of an epoch: cheap enough for every validation.
 
@@ -75,22 +179,8 @@ def make_metrics(info: DataInfo, *, auroc: bool = False) -> MetricCollection:
     the mean), and with `auroc` the area under the ROC curve, averaged over one class against the rest (about 3 ms
     for 2,000 rows and 10 classes). Regression gives `rmse`, `mae` and `r2`, in the target's own unit.
     """
-    if info.task == "regression":
-        prepare = partial(_own_unit, mean=info.target_mean, std=info.target_std)
-        values: dict[str, Score] = {
-            "rmse": partial(mean_squared_error, squared=False),
-            "mae": mean_absolute_error,
-            "r2": r2_score,
-        }
-        return _collect(values, prepare)
-    classes = info.num_outputs
-    scores: dict[str, Score] = {
-        "accuracy": partial(multiclass_accuracy, num_classes=classes, average="micro", validate_args=False),
-        "macro_f1": partial(multiclass_f1_score, num_classes=classes, average="macro", validate_args=False),
-    }
-    if auroc:
-        scores["auroc"] = partial(multiclass_auroc, num_classes=classes, average="macro", validate_args=False)
-    return _collect(scores, _as_probabilities)
+    names = _EPOCH_SCORES[info.task]
+    return _collect((*names, "auroc") if auroc and info.task == "classification" else names, info)
 
 
 def make_report_metrics(info: DataInfo) -> MetricCollection:
@@ -99,25 +189,18 @@ def make_report_metrics(info: DataInfo) -> MetricCollection:
     `auroc` is a number, `per_class_f1` has shape (K,), `confusion_matrix` (K, K) counts rows with the true class
     as row index and the predicted one as column index.
     """
-    if info.task == "regression":
-        return make_metrics(info)
-    classes = info.num_outputs
-    scores: dict[str, Score] = {
-        "accuracy": partial(multiclass_accuracy, num_classes=classes, average="micro", validate_args=False),
-        "macro_f1": partial(multiclass_f1_score, num_classes=classes, average="macro", validate_args=False),
-        "auroc": partial(multiclass_auroc, num_classes=classes, average="macro", validate_args=False),
-        "per_class_f1": partial(multiclass_f1_score, num_classes=classes, average=None, validate_args=False),
-        "confusion_matrix": partial(multiclass_confusion_matrix, num_classes=classes, validate_args=False),
-    }
-    return _collect(scores, _as_probabilities)
+    return _collect(_REPORT_SCORES[info.task], info)
 
 
-def _collect(scores: dict[str, Score], prepare: Callable[..., tuple[Tensor, Tensor]]) -> MetricCollection:
+def _collect(names: Sequence[str], info: DataInfo) -> MetricCollection:
     """Put metrics into one compute group: their states are the same, so a batch is kept once."""
+    prepare: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = _as_probabilities
+    if info.task == "regression":
+        prepare = partial(_own_unit, mean=info.target_mean, std=info.target_std)
     metrics: dict[str, Metric | MetricCollection] = {
-        name: EpochMetric(score, prepare) for name, score in scores.items()
+        name: EpochMetric(METRICS[name].factory(info.num_outputs), prepare) for name in names
     }
-    return MetricCollection(metrics, compute_groups=[list(scores)])
+    return MetricCollection(metrics, compute_groups=[list(names)])
 
 
 def _as_probabilities(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

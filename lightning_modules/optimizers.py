@@ -76,6 +76,9 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
             source="Loshchilov & Hutter 2019, arXiv:1711.05101",
         ),
     ],
+    title="Optimizers",
+    about="Each has its own range of learning rates, so each is compared at its own. Decay spares biases and "
+    "norms unless `decay_norm_and_bias` is set, and only adamw's is apart from the gradient.",
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lightning_modules.config import Config, choice, flag, integer, number
-from lightning_modules.losses import LOSSES
+from lightning_modules.losses import CLASS_WEIGHTS, LOSSES
 from lightning_modules.optimizers import OPTIMIZERS
 from lightning_modules.schedules import SCHEDULES
 
@@ -56,7 +56,7 @@ class Recipe(Config):
     )  # fmt: skip
     class_weights: str = choice(
         "none",
-        ("none", "balanced"),
+        CLASS_WEIGHTS,
         why="balanced weighs a class by the inverse of its share of the training split",
     )
     decay_norm_and_bias: bool = flag(

@@ -25,18 +25,23 @@ class Entry(Generic[T]):
     range: str  # of the output, or the shapes: what a reader may expect to come out
     used_for: str
     source: str
+    where: str = ""  # family and setting, where that is no config field which takes the name
 
 
 class Registry(Mapping[str, Entry[T]]):
-    """Entries of one kind in the order of their documentation.
+    """Entries of one kind in the order of their documentation, docs/building_blocks.md.
 
     Args:
         field: The config field whose values these names are, such as `activation`.
         entries: The entries; names must differ.
+        title: Heading of its section; default is the field's name.
+        about: What helps to choose among the entries.
     """
 
-    def __init__(self, field: str, entries: Iterable[Entry[T]]) -> None:
+    def __init__(self, field: str, entries: Iterable[Entry[T]], *, title: str = "", about: str = "") -> None:
         self.field = field
+        self.title = title or field.replace("_", " ").capitalize()
+        self.about = about
         self._entries: dict[str, Entry[T]] = {}
         for entry in entries:
             assert entry.name not in self._entries, f"{field} {entry.name!r} is registered twice"

@@ -153,6 +153,9 @@ SCHEDULES: Registry[Curve] = Registry(
             source="torch.optim.lr_scheduler.ReduceLROnPlateau",
         ),
     ],
+    title="Schedules",
+    about="A curve spans the whole trial, however it is cut into legs, and follows from the step or from the "
+    "epoch, as stated. `lightning_modules.schedules.preview` lists it without training.",
 )
 
 _PER_EPOCH = frozenset({"step", "exponential", "plateau"})

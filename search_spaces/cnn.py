@@ -10,12 +10,12 @@ CNN = SearchSpace(
     name="cnn",
     parameters=(
         common.learning_rate(default=2e-3),
-        common.dropout(default=0.2),
+        common.dropout(default=0.3),
         Choice(
             name="width",
             choices=(8, 16, 32, 64),
             ordered=True,
-            default=16,
+            default=32,
             why="channels of the stem, doubled at each stage: 8 suits digits, 64 is the stem of ResNet; "
             "cost grows with its square",
             source="He et al. 2016, arXiv:1512.03385, Table 1",

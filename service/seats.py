@@ -31,6 +31,9 @@ class RunOptions:
         address: An existing Ray cluster.
         num_gpus: GPUs that a local Ray offers; default: those that it finds.
         new: Run a job again whose spec has finished here.
+
+    Raises:
+        InvalidSpecError: What belongs to Ray is given for this process.
     """
 
     engine: EngineName = "ray"
@@ -38,6 +41,15 @@ class RunOptions:
     address: str | None = None
     num_gpus: int | None = None
     new: bool = False
+
+    def __post_init__(self) -> None:
+        given = {"slots": self.num_slots, "address": self.address, "num-gpus": self.num_gpus}
+        unused = ", ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
+        if self.engine == "local" and unused:
+            raise InvalidSpecError(
+                f"--slots, --address and --num-gpus are for --engine ray, got --engine local with {unused}: leave "
+                "them out, for this process trains one leg at a time, or take --engine ray"
+            )
 
 
 class Seats:

@@ -305,4 +305,8 @@ CONV_BLOCKS: Registry[nn.Module] = Registry(
             source="Bai, Kolter & Koltun 2018, arXiv:1803.01271",
         ),
     ],
+    title="Convolutional blocks",
+    about="plain suits small images and shallow nets. The others pay off with depth: shortcuts carry the "
+    "gradient, dense and inception blocks reuse and mix features, inverted and convnext ones save "
+    "weights. All keep the size; a stage halves it at its end.",
 )

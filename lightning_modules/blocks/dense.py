@@ -173,4 +173,8 @@ DENSE_BLOCKS: Registry[nn.Module] = Registry(
         _gated("geglu", "x + dropout((n W1 * gelu(n W2)) Wo), n = norm(x)"),
         _gated("siglu", "x + dropout((n W1 * sigmoid(n W2)) Wo), n = norm(x)"),
     ],
+    title="Dense blocks",
+    about="plain up to two or three layers; residual and gated ones carry the gradient past their branch, so "
+    "they may be deeper. The hidden width of a gated block is 2/3 of a plain feed-forward's, so that its "
+    "three matrices hold as many weights as two.",
 )

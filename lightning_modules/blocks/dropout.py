@@ -48,6 +48,7 @@ DROPOUTS: Registry[nn.Module] = Registry(
             range="as the input",
             used_for="hidden layers, inputs and embeddings",
             source="Srivastava et al. 2014, JMLR 15:1929",
+            where="mlp `dropout`, `input_dropout`; cnn `dropout` (head); rnn `dropout`, `embedding_dropout`",
         ),
         Entry(
             name="dropout1d",
@@ -56,6 +57,7 @@ DROPOUTS: Registry[nn.Module] = Registry(
             range="as the input",
             used_for="1-d convolutions",
             source="Tompson et al. 2015, arXiv:1411.4280",
+            where="cnn `dropout2d` on series",
         ),
         Entry(
             name="dropout2d",
@@ -64,6 +66,7 @@ DROPOUTS: Registry[nn.Module] = Registry(
             range="as the input",
             used_for="2-d convolutions, whose neighbouring pixels say the same",
             source="Tompson et al. 2015, arXiv:1411.4280",
+            where="cnn `dropout2d` on images",
         ),
         Entry(
             name="variational",
@@ -72,8 +75,13 @@ DROPOUTS: Registry[nn.Module] = Registry(
             range="as the input",
             used_for="recurrent nets",
             source="Gal & Ghahramani 2016, arXiv:1512.05287",
+            where="rnn `dropout`, `embedding_dropout` with `variational: true`",
         ),
     ],
+    title="Dropout",
+    about="All are inverted: what is kept is divided by 1 - p in training, and evaluation changes nothing. None "
+    "stands on an output layer. Beside batch norm keep the rate low, for the variance that the norm has "
+    "learned is another one in evaluation (Li et al. 2019, arXiv:1801.05134).",
 )
 
 

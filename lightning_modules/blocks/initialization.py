@@ -105,6 +105,10 @@ INITS: Registry[Fill] = Registry(
             source=_LECUN,
         ),
     ],
+    title="Initializations",
+    about="`auto` chooses by activation: he for the relu kind, xavier for sigmoid, tanh and the output layer, "
+    "lecun for selu. Biases start at zero. Recurrent matrices are orthogonal, and the forget gate of an "
+    "LSTM starts open.",
 )
 
 INIT_NAMES = ("auto", *INITS)

@@ -117,7 +117,7 @@ NORMS: Registry[nn.Module] = Registry(
             factory=_layer,
             formula="g (x - mean) / sqrt(var + 1e-5) + b over the channels of each row and position",
             range="mean 0, variance 1 per row and position",
-            used_for="the default of recurrent nets; small batches; ConvNeXt",
+            used_for="recurrent nets; small batches; ConvNeXt",
             source="Ba, Kiros & Hinton 2016, arXiv:1607.06450",
         ),
         Entry(
@@ -145,6 +145,10 @@ NORMS: Registry[nn.Module] = Registry(
             source="Zhang & Sennrich 2019, arXiv:1910.07467",
         ),
     ],
+    title="Norms",
+    about="batch is the default of mlp and cnn; it needs batches, and refuses one of a single row in training. "
+    "group, layer and rms do not depend on the batch. The norm stands before the activation; "
+    "`norm_position: after` puts it behind.",
 )
 
 

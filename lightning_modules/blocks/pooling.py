@@ -135,6 +135,8 @@ POOLINGS: Registry[nn.Module] = Registry(
             source="Vaswani et al. 2017, arXiv:1706.03762, eq. 1",
         ),
     ],
+    title="From steps to a vector",
+    about="How a row of steps becomes one vector. Steps behind the end of a row have no part in it.",
 )
 
 

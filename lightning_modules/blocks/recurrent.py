@@ -48,6 +48,9 @@ CELLS: Registry[nn.RNNBase] = Registry(
             source="Cho et al. 2014, arXiv:1406.1078",
         ),
     ],
+    title="Recurrent cells",
+    about="Rows are packed, so padding is never read: it changes neither an output nor a gradient. Gradients "
+    "are clipped by norm, `clip_norm: 1` by default, for through many steps they can explode.",
 )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Column, Table
@@ -81,21 +81,25 @@ def trials(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: Js
     if as_json:
         write_json(records)
         return
-    table = Table(
-        "trial", "stage", "round", "state", "epochs", found.metric or "", "params", box=None, pad_edge=False
-    )
+    make_console().print(_trials_table(records, metric=found.metric or "", stages=names))
+
+
+def _trials_table(records: Sequence[Mapping[str, Any]], *, metric: str, stages: Mapping[int, str]) -> Table:
+    """List trials, one a row; on a narrow terminal they fold, so that no digit is lost."""
+    names = ("trial", "stage", "round", "state", "epochs", metric, "params")
+    table = Table(*(Column(name, overflow="fold") for name in names), box=None, pad_edge=False)
     for record in records:
-        value = record["metrics"].get(found.metric)
+        value = record["metrics"].get(metric)
         table.add_row(
             str(record["number"]),
-            names.get(record["stage"], str(record["stage"])),
+            stages.get(record["stage"], str(record["stage"])),
             str(record["round"]),
             record["state"],
             str(record["epochs"]),
             "" if value is None else value_text(value),
             record["message"] or params_text(record["params"]),
         )
-    make_console().print(table)
+    return table
 
 
 def best(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:

@@ -12,9 +12,7 @@ from rich.console import Console
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The job: a YAML or JSON file.")]
 JobArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[JOB]", help="Id of a job, or its beginning; default: the latest.", show_default=False
-    ),
+    typer.Argument(metavar="JOB", help="Id of a job, or its beginning; default: the latest.", show_default=False),
 ]
 HomeOption = Annotated[
     Path,

@@ -61,7 +61,7 @@ def plan(spec: SpecArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOptio
 
 
 def spaces(
-    family: Annotated[str | None, typer.Argument(help="mlp, cnn or rnn; default: all.")] = None,
+    family: Annotated[str | None, typer.Argument(metavar="FAMILY", help="mlp, cnn or rnn; default: all.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the families' search spaces: ranges, defaults, the order of tuning and the reasons."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -11,9 +13,12 @@ import pytest
 from markdown_pages import ROOT
 from pydantic import BaseModel
 
+from lightning_modules.config import Config
 from lightning_modules.families import FAMILIES
 from lightning_modules.recipe import Recipe
+from lightning_modules.registry import Entry, Registry
 from search_spaces import PRIORITIES, SPACES
+from service.catalog import METRICS
 from service.data_sections import (
     DataSection,
     IdxData,
@@ -31,13 +36,16 @@ DATA_SECTIONS = (NamedData, TableData, IdxData, ImagesData, TextData, NpzData, S
 
 
 @pytest.fixture(scope="module")
-def generate() -> ModuleType:
+def generate() -> Iterator[ModuleType]:
+    """Load docs/generate.py as if it were run: its own folder is the first that Python looks in."""
+    sys.path.insert(0, str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(ROOT / "docs"))
 
 
 def test_generated_pages_are_up_to_date(generate: ModuleType) -> None:
@@ -96,3 +104,70 @@ def test_the_documented_order_stands_in_its_order() -> None:
     page = (ROOT / "docs/search_spaces.md").read_text(encoding="utf-8")
     places = [page.index(f"| {n} | `{p.name}` | {p.title} |") for n, p in enumerate(PRIORITIES, start=1)]
     assert places == sorted(places)
+
+
+def block_sections() -> dict[str, list[list[str]]]:
+    """Split docs/building_blocks.md at its headings: title -> the cells of its table's rows."""
+    page = (ROOT / "docs/building_blocks.md").read_text(encoding="utf-8")
+    sections = {}
+    for part in page.split("\n## ")[1:]:
+        rows = [line for line in part.splitlines() if line.startswith("| ")][2:]
+        sections[part.splitlines()[0]] = [
+            [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows
+        ]
+    return sections
+
+
+def test_every_building_block_is_documented_in_full(generate: ModuleType) -> None:
+    """Registries are found by looking for them, so a new one is on the page without a change to the generator."""
+    sections = block_sections()
+    registries = generate.building_blocks.registries()
+    titles = [registry.title for registry in registries]
+    assert len(set(titles)) == len(titles) >= 15
+    for registry in registries:
+        rows = {row[0]: row for row in sections[registry.title]}
+        assert list(rows) == [f"`{name}`" for name in registry]
+        for name, row in rows.items():
+            assert all(row), f"{registry.title}: an empty cell of {name}"
+
+
+def test_a_registry_in_any_module_is_found(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Entry(name="x", factory=object, formula="x", range="x", used_for="x", source="x")
+    new: Registry[object] = Registry("new_kind", [entry])
+    monkeypatch.setattr("lightning_modules.seeding.NEW", new, raising=False)
+    assert new in generate.building_blocks.registries()
+    assert new.title == "New kind"
+    assert "## New kind\n" in generate.blocks_page()
+
+
+@pytest.mark.parametrize("config", [Recipe, *(family.config for family in FAMILIES.values())])
+def test_every_name_that_a_setting_takes_is_a_building_block(generate: ModuleType, config: type[Config]) -> None:
+    """Where the norm stands is no block, `auto` chooses among blocks."""
+    registries = generate.building_blocks.registries()
+    for field in dataclasses.fields(config):
+        if field.metadata["type"] == "choice" and field.name != "norm_position":
+            names = set(field.metadata["options"]) - {"auto"}
+            assert any(r.field == field.name and names <= set(r) for r in registries), field.name
+
+
+def test_a_block_says_which_families_take_it_and_search_it(generate: ModuleType) -> None:
+    blocks = generate.building_blocks
+    norms, cells = blocks.find("norm", ("batch",)), blocks.find("cell", ())
+    assert blocks.where(norms, "layer") == "`norm`: searched in mlp; also cnn, rnn"
+    assert blocks.where(norms, "instance") == "`norm`: cnn"
+    assert blocks.where(cells, "gru") == "`cell`: searched in rnn"
+    assert blocks.where(blocks.find("loss", ()), "focal") == "`loss`: all families"
+    assert blocks.where(blocks.find("block", ("swiglu",)), "plain") == "`block`: mlp"
+
+
+def test_the_index_of_blocks_has_every_kind() -> None:
+    ids = {row[0] for row in block_sections()["Index"]}
+    built = "A1 A2 A3 A4 N1 N2 D1 I1 L1 O1 S1 M1 C1 C2 R1 R2 R3 E1 E2 P3"
+    assert set(built.split()) <= ids
+    assert all(row[2] for row in block_sections()["Index"])
+
+
+def test_every_metric_that_decides_is_described() -> None:
+    logged = {name for names in METRICS.values() for name in names} - {"val_loss"}
+    said = {row[0].strip("`") for row in block_sections()["Metrics"]}
+    assert {name.removeprefix("val_") for name in logged} <= said

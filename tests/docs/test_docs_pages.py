@@ -15,11 +15,13 @@ EXPECTED = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "architecture.md",
+    "building_blocks.md",
     "cli.md",
     "glossary.md",
     "own_modules.md",
     "search_spaces.md",
     "spec.md",
+    "testing.md",
 }
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -67,7 +69,7 @@ def test_every_make_target_in_a_document_exists() -> None:
     assert {"demo", "check", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "CONTRIBUTING.md", "own_modules.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "CONTRIBUTING.md", "own_modules.md", "testing.md"])
 def test_every_file_of_the_project_that_a_page_names_exists(page: str) -> None:
     text = next(path for path in PAGES if path.name == page).read_text(encoding="utf-8")
     named = re.findall(r"`((?:service|search_spaces|lightning_modules|tests|docs)/[\w/.]*)`", text)

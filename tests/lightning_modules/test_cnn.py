@@ -74,22 +74,6 @@ def test_any_valid_config_trains_on_series_of_any_length(block, settings_, lengt
     _check(CNNConfig(block=block, width=width, **settings_), replace(SERIES, max_length=length), seed)
 
 
-def test_the_default_is_two_blocks_of_32_and_64_channels_with_batch_norm_and_a_head_of_128():
-    torch.manual_seed(0)
-    network = CNNConfig().build(images(1, 28, 28, num_outputs=10)).eval()
-    reference = nn.Sequential(
-        nn.Conv2d(1, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Dropout(0.3), nn.Linear(128, 10),
-    ).eval()  # fmt: skip
-    ours, theirs = list(network.parameters()), list(reference.parameters())
-    assert [p.shape for p in ours] == [p.shape for p in theirs]
-    for mine, other in zip(ours, theirs, strict=True):
-        other.data.copy_(mine.data)
-    inputs, _ = batch(images(1, 28, 28))
-    torch.testing.assert_close(network(inputs), reference(inputs["image"]))
-
-
 def test_stages_double_the_channels_and_halve_the_size_until_the_map_is_small():
     torch.manual_seed(0)
     network = CNNConfig(width=4, stages=5, block="residual", norm="none").build(images(3, 20, 13))

@@ -5,15 +5,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_modules.blocks.conv_blocks import CONV_BLOCKS, DenseConv, InceptionConv, ResidualConv, TemporalConv
+from lightning_modules.blocks.conv_blocks import CONV_BLOCKS, TemporalConv
+from lightning_modules.blocks.conv_pooling import HALVINGS, HEAD_POOLINGS
 from lightning_modules.blocks.convolution import (
     Conv,
     ConvStyle,
     ConvUnit,
-    Downsample,
-    GridPool,
-    SqueezeExcite,
-    output_size,
 )
 
 
@@ -31,49 +28,6 @@ def _style(spatial: int = 2, **changes: object) -> ConvStyle:
 
 def _mask(lengths: list[int], num_steps: int) -> torch.Tensor:
     return (torch.arange(num_steps) < torch.tensor(lengths)[:, None])[:, None].float()
-
-
-def test_the_checkerboard_example_gives_what_arithmetic_says():
-    board = (torch.arange(25).reshape(1, 1, 5, 5) % 2 == 0).float()
-    kernel = torch.tensor([[[[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]]])
-    assert F.conv2d(board, kernel)[0, 0].tolist() == [[5, 0, 5], [0, 5, 0], [5, 0, 5]]
-    conv = Conv(1, 1, spatial=2, kernel_size=3, bias=False)
-    conv.conv.weight.data.copy_(kernel)
-    assert conv(board)[0, 0, 1:4, 1:4].tolist() == [[5, 0, 5], [0, 5, 0], [5, 0, 5]]
-
-
-def test_a_convolution_has_one_kernel_for_each_pair_of_channels():
-    conv = Conv(6, 8, spatial=2, kernel_size=3)
-    assert sum(p.numel() for p in conv.parameters()) == 8 * 6 * 9 + 8
-    assert sum(p.numel() for p in Conv(3, 64, spatial=2, kernel_size=3, bias=False).parameters()) == 1728
-
-
-def test_two_3x3_see_as_far_as_one_5x5_with_fewer_weights():
-    channels = 7
-    two = nn.Sequential(*(Conv(channels, channels, spatial=2, kernel_size=3, bias=False) for _ in range(2)))
-    one = Conv(channels, channels, spatial=2, kernel_size=5, bias=False)
-    assert sum(p.numel() for p in two.parameters()) == 18 * channels**2
-    assert sum(p.numel() for p in one.parameters()) == 25 * channels**2
-    for network in (two, one):
-        x = torch.zeros(1, channels, 11, 11, requires_grad=True)
-        network(x)[0, 0, 5, 5].backward()
-        seen = x.grad[0].abs().sum(0) > 0
-        assert seen[3:8, 3:8].all()
-        assert seen.sum() == 25
-
-
-@given(
-    size=st.integers(1, 20), kernel=st.integers(1, 5), stride=st.integers(1, 3),
-    padding=st.integers(0, 3), dilation=st.integers(1, 3),
-)  # fmt: skip
-def test_the_output_size_follows_the_formula(size, kernel, stride, padding, dilation):
-    expected = output_size(size, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation)
-    if dilation == 1:
-        assert expected == (size + 2 * padding - kernel) // stride + 1
-    if expected < 1:
-        return
-    conv = nn.Conv1d(1, 1, kernel, stride=stride, padding=padding, dilation=dilation)
-    assert conv(torch.zeros(1, 1, size)).shape[2] == expected
 
 
 @given(
@@ -102,93 +56,6 @@ def test_a_unit_is_convolution_norm_activation_or_the_norm_last():
     torch.testing.assert_close(after(x), F.batch_norm(F.relu(z), None, None, training=True))
 
 
-def test_a_residual_stage_equals_one_built_by_hand_with_its_gradients():
-    torch.manual_seed(0)
-    style = _style(norm="batch")
-    stage = nn.Sequential(ResidualConv(4, 8, style), ResidualConv(8, 8, style))
-    weights = [p for p in stage.parameters() if p.ndim == 4]
-    copies = [p.detach().clone().requires_grad_() for p in weights]
-
-    def normed(z: torch.Tensor) -> torch.Tensor:
-        return F.batch_norm(z, None, None, training=True)
-
-    def by_hand(x: torch.Tensor) -> torch.Tensor:
-        a, b, project, c, d = copies
-        h = normed(F.conv2d(F.relu(normed(F.conv2d(x, a, padding=1))), b, padding=1))
-        x = F.relu(normed(F.conv2d(x, project)) + h)
-        h = normed(F.conv2d(F.relu(normed(F.conv2d(x, c, padding=1))), d, padding=1))
-        return F.relu(x + h)
-
-    x = torch.randn(5, 4, 6, 6)
-    ours, reference = stage(x), by_hand(x)
-    torch.testing.assert_close(ours, reference)
-    ours.square().sum().backward()
-    reference.square().sum().backward()
-    for weight, copy in zip(weights, copies, strict=True):
-        torch.testing.assert_close(weight.grad, copy.grad, rtol=1e-3, atol=1e-3)
-
-
-def test_a_dense_block_concatenates_all_earlier_outputs():
-    torch.manual_seed(0)
-    block = DenseConv(4, 12, _style())
-    x = torch.randn(2, 4, 5, 5)
-    convs = [layer.conv.conv for layer in block.layers]
-    assert [conv.in_channels for conv in convs] == [4, 8, 12]
-    grown = x
-    for conv in convs:
-        grown = torch.cat([grown, F.relu(F.conv2d(grown, conv.weight, conv.bias, padding=1))], dim=1)
-    last = block.transition.conv.conv
-    torch.testing.assert_close(block(x), F.relu(F.conv2d(grown, last.weight, last.bias)))
-
-
-def test_an_inception_block_lays_four_branches_side_by_side():
-    torch.manual_seed(0)
-    block = InceptionConv(5, 18, _style())
-    x = torch.randn(2, 5, 7, 7)
-
-    def unit(u: ConvUnit, z: torch.Tensor) -> torch.Tensor:
-        conv = u.conv.conv
-        return F.relu(F.conv2d(z, conv.weight, conv.bias, padding=conv.kernel_size[0] // 2))
-
-    narrow = unit(block.narrow[1], unit(block.narrow[0], x))
-    wide = unit(block.wide[2], unit(block.wide[1], unit(block.wide[0], x)))
-    pooled = unit(block.pooled, F.max_pool2d(x, 3, stride=1, padding=1))
-    expected = torch.cat([unit(block.point, x), narrow, wide, pooled], dim=1)
-    assert [t.shape[1] for t in (unit(block.point, x), narrow, wide, pooled)] == [6, 4, 4, 4]
-    torch.testing.assert_close(block(x), expected)
-
-
-def test_squeeze_excite_weighs_channels_by_a_gate_of_their_means():
-    torch.manual_seed(0)
-    block = SqueezeExcite(8, hidden=2, spatial=2, activation="relu")
-    x = torch.randn(3, 8, 4, 4)
-    gate = torch.sigmoid(block.excite(F.relu(block.squeeze(x.mean((2, 3))))))
-    torch.testing.assert_close(block(x), x * gate[:, :, None, None])
-
-
-def test_an_inverted_bottleneck_widens_four_times_and_adds_its_input_where_the_channels_stay():
-    torch.manual_seed(0)
-    same, wider = (CONV_BLOCKS["inverted"].factory(8, out, _style()) for out in (8, 12))
-    x = torch.randn(2, 8, 5, 5)
-    assert same.expand(x).shape[1] == 32
-    assert same.depthwise.conv.conv.groups == 32
-    inner = same.project(same.excite(same.depthwise(same.expand(x))))
-    torch.testing.assert_close(same(x), x + inner)
-    assert wider(x).shape == (2, 12, 5, 5)
-
-
-def test_a_convnext_block_equals_the_published_one():
-    torch.manual_seed(0)
-    style = _style(kernel_size=7, norm="layer", activation="gelu")
-    block = CONV_BLOCKS["convnext"].factory(8, 8, style)
-    x = torch.randn(2, 8, 9, 9)
-    z = F.conv2d(x, block.depthwise.conv.weight, block.depthwise.conv.bias, padding=3, groups=8)
-    z = F.layer_norm(z.permute(0, 2, 3, 1), (8,), eps=1e-5)  # channels last, linear layers for 1x1 convolutions
-    z = F.gelu(F.linear(z, block.widen.conv.weight[:, :, 0, 0], block.widen.conv.bias))
-    z = F.linear(z, block.narrow.conv.weight[:, :, 0, 0], block.narrow.conv.bias)
-    torch.testing.assert_close(block(x), x + (block.scale * z).permute(0, 3, 1, 2))
-
-
 def test_a_temporal_block_never_looks_ahead_and_sees_as_far_back_as_its_dilation_says():
     torch.manual_seed(0)
     stack = nn.Sequential(*(TemporalConv(2, 2, _style(1, dilation=2**i, activation="tanh")) for i in range(3)))
@@ -197,28 +64,6 @@ def test_a_temporal_block_never_looks_ahead_and_sees_as_far_back_as_its_dilation
     seen = (x.grad[0].abs().sum(0) > 0).nonzero()[:, 0]
     assert seen.max() == 40
     assert seen.min() == 40 - 2 * (3 - 1) * (2**3 - 1)
-
-
-def test_a_temporal_block_equals_a_loop_over_steps():
-    torch.manual_seed(0)
-    block = TemporalConv(2, 3, _style(1, dilation=2))
-    x = torch.randn(1, 2, 9)
-
-    def causal(conv: nn.Conv1d, z: torch.Tensor) -> torch.Tensor:
-        steps = []
-        for t in range(z.shape[2]):
-            total = conv.bias.clone()
-            for k in range(3):
-                past = t - 2 * (2 - k)  # dilation 2, the last point of the kernel is the present
-                if past >= 0:
-                    total = total + conv.weight[:, :, k] @ z[0, :, past]
-            steps.append(total)
-        return torch.stack(steps, dim=1)[None]
-
-    h = x
-    for conv in block.convs:
-        h = F.relu(causal(conv.conv, h))
-    torch.testing.assert_close(block(x), F.relu(block.shortcut(x) + h))
 
 
 @pytest.mark.parametrize("name", CONV_BLOCKS)
@@ -237,7 +82,7 @@ def test_a_padded_step_changes_no_valid_step_of_any_block(name, norm):
 @pytest.mark.parametrize("pooling", ["max", "avg", "stride"])
 def test_halving_a_series_ignores_padding_and_keeps_the_last_step(pooling):
     torch.manual_seed(0)
-    halve = Downsample(4, _style(1), pooling=pooling)
+    halve = HALVINGS[pooling].factory(4, _style(1))
     lengths = [7, 4, 1]
     mask, x = _mask(lengths, 7), torch.randn(3, 4, 7)
     together, halved = halve(x * mask - 1e3 * (1 - mask), mask)
@@ -250,26 +95,16 @@ def test_halving_a_series_ignores_padding_and_keeps_the_last_step(pooling):
 @pytest.mark.parametrize("pooling", ["max", "avg", "stride"])
 def test_halving_an_image_halves_both_sides(pooling):
     x = torch.randn(2, 4, 8, 6)
-    y, mask = Downsample(4, _style(), pooling=pooling)(x)
+    y, mask = HALVINGS[pooling].factory(4, _style())(x)
     assert mask is None
     assert y.shape == (2, 4, 4, 3)
-    if pooling == "max":
-        torch.testing.assert_close(y, F.max_pool2d(x, 2))
 
 
 @given(height=st.integers(1, 20), width=st.integers(1, 20), side=st.integers(1, 9))
 def test_the_head_pools_any_image_to_the_same_grid(height, width, side):
     x = torch.randn(2, 3, height, width)
     for pooling in ("avg", "max"):
-        assert GridPool(pooling=pooling, side=side)(x).shape == (2, 3 * min(side, height) * min(side, width))
-
-
-def test_the_grid_equals_torchs_adaptive_pooling_where_the_size_divides():
-    x = torch.randn(2, 3, 8, 12)
-    torch.testing.assert_close(GridPool(pooling="avg", side=4)(x), F.adaptive_avg_pool2d(x, 4).flatten(1))
-    torch.testing.assert_close(GridPool(pooling="max", side=4)(x), F.adaptive_max_pool2d(x, 4).flatten(1))
-    torch.testing.assert_close(GridPool(pooling="avg", side=1)(x), x.mean((2, 3)))
-    torch.testing.assert_close(GridPool(pooling="max", side=1)(x), x.amax((2, 3)))
+        assert HEAD_POOLINGS[pooling].factory(side=side)(x).shape == (2, 3 * min(side, height) * min(side, width))
 
 
 @pytest.mark.parametrize("name", [n for n in CONV_BLOCKS if n != "temporal"])

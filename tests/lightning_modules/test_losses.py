@@ -4,11 +4,18 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from lightning_modules.data.base import DataInfo
 from lightning_modules.errors import ConfigError
-from lightning_modules.losses import LOSSES, BinaryCrossEntropy, FocalLoss, class_weights, make_loss, num_outputs
+from lightning_modules.losses import (
+    CLASS_WEIGHTS,
+    LOSSES,
+    BinaryCrossEntropy,
+    FocalLoss,
+    class_weights,
+    make_loss,
+    num_outputs,
+)
 from lightning_modules.recipe import Recipe
 
 CLASSES = DataInfo(
@@ -23,31 +30,68 @@ def _logits(columns: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return 2 * torch.randn(30, columns), torch.randint(0, max(columns, 2), (30,))
 
 
-def test_the_loss_is_chosen_by_the_task():
-    assert isinstance(make_loss(Recipe(), CLASSES), nn.CrossEntropyLoss)
-    prediction, target = torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 0.0])
-    assert make_loss(Recipe(), VALUES)(prediction, target).item() == 2.5
+def _cross_entropy(z, y, *, smoothing=0.0, weights=None, gamma=0.0, alpha=1.0):
+    """Write the losses of classification from their formula, row by row."""
+    total, norm = 0.0, 0.0
+    for row, label in zip(z, y.tolist(), strict=True):
+        p = torch.exp(row) / torch.exp(row).sum()
+        for k in range(len(row)):
+            q = (1 - smoothing) * (k == label) + smoothing / len(row)
+            total = total - (1.0 if weights is None else weights[k]) * q * (1 - p[k]) ** gamma * torch.log(p[k])
+        norm += 1.0 if weights is None else weights[label]
+    return alpha * total / norm
+
+
+def _assert_same_loss(ours, reference, z, y):
+    ours_z, reference_z = (z.double().clone().requires_grad_() for _ in range(2))
+    value, expected = ours(ours_z, y), reference(reference_z, y)
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(ours_z.grad, reference_z.grad)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", ["none", "balanced"])
-def test_focal_loss_at_gamma_0_equals_cross_entropy_with_its_gradient(smoothing, weights):
-    logits, target = _logits()
-    gradients = []
-    for loss in ("focal", "cross_entropy"):
-        recipe = Recipe(loss=loss, focal_gamma=0.0, label_smoothing=smoothing, class_weights=weights)
-        x = logits.clone().requires_grad_()
-        value = make_loss(recipe, CLASSES)(x, target)
-        value.backward()
-        gradients.append((value.detach(), x.grad))
-    torch.testing.assert_close(gradients[0], gradients[1])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "bce"])
+def test_a_loss_of_classification_and_its_gradient_follow_the_formula(loss, weights, smoothing):
+    """With label smoothing and class weights; `bce` is cross entropy on the logits (0, z)."""
+    info = TWO if loss == "bce" else CLASSES
+    recipe = Recipe(loss=loss, label_smoothing=smoothing, class_weights=weights, focal_gamma=2.0)
+    counts = info.class_counts
+    weigh = [sum(counts) / len(counts) / count for count in counts] if weights == "balanced" else None
+
+    def reference(z, y):
+        z = torch.cat([torch.zeros_like(z), z], dim=1) if loss == "bce" else z
+        return _cross_entropy(z, y, smoothing=smoothing, weights=weigh, gamma=2.0 if loss == "focal" else 0.0)
+
+    logits, target = _logits(1 if loss == "bce" else 3)
+    _assert_same_loss(make_loss(recipe, info).double(), reference, logits, target)
 
 
-def test_focal_loss_follows_the_formula():
-    logits, target = _logits()
-    p = logits.softmax(1)[torch.arange(30), target]
-    expected = (-0.25 * (1 - p) ** 2 * p.log()).mean()
-    torch.testing.assert_close(FocalLoss(gamma=2.0, alpha=0.25)(logits, target), expected)
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 3.0])
+def test_focal_loss_and_its_gradient_follow_the_formula_with_alpha(gamma):
+    def reference(z, y):
+        return _cross_entropy(z, y, gamma=gamma, alpha=0.25)
+
+    _assert_same_loss(FocalLoss(gamma=gamma, alpha=0.25), reference, *_logits())
+
+
+def _huber(error):
+    return torch.where(error.abs() <= 1.5, error**2 / 2, 1.5 * (error.abs() - 0.75))
+
+
+@pytest.mark.parametrize(("loss", "formula"), [("mse", torch.square), ("mae", torch.abs), ("huber", _huber)])
+def test_a_loss_of_regression_and_its_gradient_follow_the_formula(loss, formula):
+    ours = make_loss(Recipe(loss=loss, huber_delta=1.5), VALUES)
+    z, target = 2 * _logits(1)[0], torch.randn(30, dtype=torch.float64)
+    _assert_same_loss(ours, lambda z, y: sum(formula(z[i, 0] - y[i]) for i in range(30)) / 30, z, target)
+
+
+def test_the_loss_is_chosen_by_the_task():
+    assert isinstance(make_loss(Recipe(), CLASSES), nn.CrossEntropyLoss)
+    prediction, target = torch.tensor([[1.0], [2.0]]), torch.tensor([0.0, 0.0])
+    assert make_loss(Recipe(), VALUES)(prediction, target).item() == 2.5
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
@@ -72,20 +116,6 @@ def test_binary_cross_entropy_stays_finite_on_extreme_logits():
     for weight in (None, torch.ones(2)):
         loss = BinaryCrossEntropy(weight=weight)(z, torch.tensor([0, 1]))
         assert loss.item() == pytest.approx(1e4)
-
-
-def test_label_smoothing_follows_the_formula():
-    logits, target = _logits()
-    q = F.one_hot(target, 3) * 0.9 + 0.1 / 3
-    expected = -(q * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(make_loss(Recipe(label_smoothing=0.1), CLASSES)(logits, target), expected)
-
-
-def test_huber_is_half_the_squared_error_inside_delta_and_linear_outside():
-    loss = make_loss(Recipe(loss="huber", huber_delta=2.0), VALUES)
-    target = torch.zeros(1)
-    assert loss(torch.tensor([[1.5]]), target).item() == pytest.approx(1.5**2 / 2)
-    assert loss(torch.tensor([[5.0]]), target).item() == pytest.approx(2 * (5 - 1))
 
 
 def test_mae_is_the_mean_distance():
@@ -142,6 +172,8 @@ def test_an_even_guess_costs_the_logarithm_of_the_number_of_classes():
         )
 
 
-def test_every_loss_is_described():
-    for entry in LOSSES.values():
+def test_every_loss_and_weight_is_tested_and_described():
+    assert set(LOSSES) == {"cross_entropy", "bce", "focal", "mse", "mae", "huber"}
+    assert set(CLASS_WEIGHTS) == {"none", "balanced"}
+    for entry in (*LOSSES.values(), *CLASS_WEIGHTS.values()):
         assert all((entry.formula, entry.range, entry.used_for, entry.source))

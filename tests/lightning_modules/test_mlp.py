@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from references import assert_same_with_gradients
 from torch import nn
 from torch.nn import functional as F
 from toy_networks import SERIES, TABLE, batch, images
@@ -48,13 +49,40 @@ def test_any_valid_config_builds_and_passes_finite_gradients_to_every_weight(con
     assert MLPConfig.from_dict(config.to_dict()) == config
 
 
-def test_a_plain_network_is_a_stack_of_linear_norm_relu_and_a_bare_output():
+@pytest.mark.parametrize("block", ["plain", "residual"])
+def test_a_network_on_a_table_and_its_gradients_equal_one_built_by_hand(block):
+    """Embeddings beside numbers, two blocks with layer norm, a bare output."""
     torch.manual_seed(0)
-    network = MLPConfig(width=8, depth=2, norm="none", dropout=0.0).build(replace(TABLE, cardinalities=()))
-    inputs, _ = batch(TABLE)
-    first, second = (block.linear for block in network.blocks)
-    hidden = F.relu(second(F.relu(first(inputs["numeric"]))))
-    torch.testing.assert_close(network(inputs), network.output(hidden))
+    network = MLPConfig(width=8, depth=2, block=block, norm="layer", dropout=0.0, embedding_dim=3).build(TABLE)
+    inputs, _ = batch(TABLE, rows=6)
+    codes = inputs["categories"]
+
+    def linear(w, name, x):
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    def dense(w, name, x):
+        z = linear(w, f"{name}.linear", x)
+        z = (z - z.mean(1, keepdim=True)) / (z.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+        return torch.relu(z * w[f"{name}.norm.weight"] + w[f"{name}.norm.bias"])
+
+    def reference(w, numeric):
+        known = (codes > 0)[..., None]  # the unknown category is zero and gets no gradient
+        rows = [torch.where(known[:, k], w[f"embeddings.{k}.weight"][codes[:, k]], 0) for k in range(2)]
+        x = torch.cat([numeric, *rows], dim=1)
+        if block == "plain":
+            return linear(w, "output", dense(w, "blocks.1", dense(w, "blocks.0", x)))
+        x = linear(w, "entry", x)
+        for i in range(2):
+            x = x + dense(w, f"blocks.{i}.branch", x)
+        return linear(w, "output", x)
+
+    def call(numeric):
+        with torch.no_grad():  # moved by the comparison, as all parameters are
+            for embedding in network.embeddings:
+                embedding.weight[0].zero_()
+        return network({"numeric": numeric, "categories": codes})
+
+    assert_same_with_gradients(network, reference, inputs["numeric"], call=call)
 
 
 def test_the_output_has_no_activation_and_no_dropout():

@@ -1,7 +1,10 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from references import assert_same_with_gradients
 from torch.nn import functional as F
 
 from lightning_modules.blocks.normalization import NORMS, make_norm, num_groups
@@ -45,12 +48,6 @@ def test_rms_norm_divides_by_the_root_mean_square_of_the_channels(spatial):
     x = torch.randn(SHAPES[spatial]) + 2
     expected = x / x.square().mean(1, keepdim=True).sqrt()
     torch.testing.assert_close(make_norm("rms", 8, spatial=spatial)(x), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_layer_norm_on_one_row_equals_itself_in_a_batch_of_64():
-    torch.manual_seed(0)
-    x, norm = torch.randn(64, 8), make_norm("layer", 8)
-    torch.testing.assert_close(norm(x)[:1], norm(x[:1]), rtol=0, atol=0)
 
 
 def test_layer_norm_of_a_map_is_torchs_over_the_channels_of_each_position():
@@ -103,6 +100,52 @@ def test_the_usual_widths_get_the_published_number_of_groups():
     assert [num_groups(c) for c in (128, 256, 64, 37, 4)] == [32, 32, 16, 1, 1]
 
 
-def test_every_norm_is_described():
+def test_every_norm_is_tested_and_described():
+    assert set(NORMS) == {name for name, _ in REDUCED} | {"group", "rms", "none"}
     for entry in NORMS.values():
         assert all((entry.formula, entry.range, entry.used_for, entry.source))
+
+
+def _standardized(x, axes, eps=1e-5):
+    mean = x.mean(axes, keepdim=True)
+    return (x - mean) / (((x - mean) ** 2).mean(axes, keepdim=True) + eps).sqrt()
+
+
+def _by_formula(name, spatial):
+    """Write a norm from its formula: gain and bias lie along axis 1."""
+
+    def reference(weights, x):
+        shape = (1, 8, *[1] * spatial)
+        gain = next(w for n, w in weights.items() if n.endswith("weight")).reshape(shape)
+        bias = next((w for n, w in weights.items() if n.endswith("bias")), torch.zeros(8)).reshape(shape)
+        if name == "rms":
+            eps = torch.finfo(x.dtype).eps  # torch's default
+            normed = x / ((x**2).mean(1, keepdim=True) + eps).sqrt()
+        elif name == "group":
+            normed = _standardized(x.reshape(x.shape[0], num_groups(8), -1), (2,)).reshape(x.shape)
+        else:
+            normed = _standardized(x, REDUCED[name, spatial])
+        return normed * gain + bias
+
+    return reference
+
+
+@pytest.mark.parametrize(("name", "spatial"), [*REDUCED, *itertools.product(("group", "rms"), (0, 1, 2))])
+def test_a_norm_and_its_gradients_follow_the_formula(name, spatial):
+    torch.manual_seed(0)
+    norm = make_norm(name, 8, spatial=spatial)
+    assert_same_with_gradients(norm, _by_formula(name, spatial), 3 * torch.randn(SHAPES[spatial]) + 5)
+
+
+def test_batch_norm_in_evaluation_is_a_fixed_linear_map_with_its_gradients():
+    torch.manual_seed(0)
+    norm = make_norm("batch", 8).double()
+    for _ in range(3):
+        norm(2 * torch.randn(16, 8, dtype=torch.float64) + 1)
+    mean, var = norm.layer.running_mean.clone(), norm.layer.running_var.clone()
+
+    def reference(weights, x):
+        return weights["layer.weight"] * (x - mean) / (var + 1e-5).sqrt() + weights["layer.bias"]
+
+    assert_same_with_gradients(norm.eval(), reference, torch.randn(6, 8))
+    assert torch.equal(norm.layer.running_mean, mean), "evaluation must not move the running statistics"

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from references import assert_same_with_gradients
+from torch.nn import functional as F
 
 from lightning_modules.blocks.pooling import POOLINGS, AttentionPool, make_pooling
 
@@ -16,22 +18,31 @@ def _attend(rows: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
     return (weights[:, None] * rows).sum(0) / weights.sum()
 
 
-QUERY = torch.tensor([1.0, -2.0, 0.5, 3.0])
 REFERENCES = {
     "last": lambda rows: torch.cat([rows[-1, :3], rows[0, 3:]]),  # one backward feature
     "mean": lambda rows: rows.mean(0),
     "max": lambda rows: rows.max(0).values,
-    "attention": lambda rows: _attend(rows, QUERY),
+    "attention": _attend,
 }
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-def test_pooling_equals_a_loop_over_the_valid_steps_of_each_row(name):
-    steps = _steps()
+def test_pooling_and_its_gradients_equal_a_loop_over_the_valid_steps_of_each_row(name):
     pool = make_pooling(name, 4, backward_features=1)
-    for parameter in pool.parameters():
-        parameter.data.copy_(QUERY)
-    expected = torch.stack([REFERENCES[name](row[:n]) for row, n in zip(steps, LENGTHS, strict=True)])
+
+    def reference(weights, steps):
+        query = weights.get("query")
+        rows = [row[:n] for row, n in zip(steps, LENGTHS, strict=True)]
+        return torch.stack([_attend(row, query) if name == "attention" else REFERENCES[name](row) for row in rows])
+
+    assert_same_with_gradients(pool, reference, _steps(), call=lambda steps: pool(steps, LENGTHS))
+
+
+def test_attention_equals_torchs_scaled_dot_product_of_one_query():
+    pool, steps = make_pooling("attention", 4), _steps()
+    pool.query.data.copy_(torch.tensor([1.0, -2.0, 0.5, 3.0]))
+    mask = (torch.arange(5) < LENGTHS[:, None])[:, None]
+    expected = F.scaled_dot_product_attention(pool.query.expand(3, 1, 4), steps, steps, attn_mask=mask)[:, 0]
     torch.testing.assert_close(pool(steps, LENGTHS), expected)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from references import assert_same_with_gradients
 from torch import nn
 from torch.nn import functional as F
 from toy_networks import SERIES, TABLE, TEXT, batch
@@ -70,12 +71,17 @@ def test_a_padded_step_never_changes_the_output_or_a_gradient(config, seed):
         torch.testing.assert_close(outputs[0][row : row + 1], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_more_padding_behind_every_row_changes_nothing():
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_more_padding_behind_every_row_changes_neither_output_nor_gradient(pooling):
     torch.manual_seed(0)
-    network = RNNConfig(width=6, embedding_dim=5, dropout=0.0, embedding_dropout=0.0).build(TEXT)
-    inputs, _ = batch(TEXT)
+    config = RNNConfig(width=6, embedding_dim=5, pooling=pooling, dropout=0.0, embedding_dropout=0.0)
+    network = config.build(TEXT).double()
+    inputs, target = batch(TEXT)
     wider = {"tokens": F.pad(inputs["tokens"], (0, 5)), "lengths": inputs["lengths"]}
-    torch.testing.assert_close(network(inputs), network(wider))
+    outputs = [network(x) for x in (inputs, wider)]
+    torch.testing.assert_close(*outputs)
+    gradients = [torch.autograd.grad(F.cross_entropy(y, target), list(network.parameters())) for y in outputs]
+    torch.testing.assert_close(*gradients)
 
 
 def test_the_padding_token_is_zero_and_never_learns():
@@ -99,18 +105,24 @@ def test_last_pooling_takes_the_forward_state_at_the_end_and_the_backward_state_
         torch.testing.assert_close(network(inputs)[row : row + 1], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_stack_of_layers_equals_torchs_own_with_copied_weights():
+@pytest.mark.parametrize(("cell", "kind"), [("vanilla", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
+def test_a_stack_of_layers_and_its_gradients_equal_torchs_own_with_copied_weights(cell, kind):
+    config = RNNConfig(cell=cell, width=5, depth=3, pooling="mean", dropout=0.0, embedding_dropout=0.0)
     torch.manual_seed(0)
-    config = RNNConfig(cell="lstm", width=5, depth=3, pooling="mean", dropout=0.0, embedding_dropout=0.0)
     network = config.build(SERIES)
-    stacked = nn.LSTM(2, 5, num_layers=3, bidirectional=True, batch_first=True)
-    for i, layer in enumerate(network.layers):
-        for name, parameter in layer.cell.named_parameters():
-            getattr(stacked, name.replace("_l0", f"_l{i}")).data.copy_(parameter.data)
-    series = torch.randn(4, 9, 2)
-    steps, _ = stacked(series)
-    ours = network({"series": series, "lengths": torch.full((4,), 9)})
-    torch.testing.assert_close(ours, network.output(steps.mean(1)))
+    stacked = kind(2, 5, num_layers=3, bidirectional=True, batch_first=True).double()
+    lengths = torch.full((4,), 9)
+
+    def reference(w, series):
+        layers = {n.partition(".cell.")[::2]: p for n, p in w.items() if n.startswith("layers.")}
+        own = {name.replace("_l0", f"_l{layer.removeprefix('layers.')}"): p for (layer, name), p in layers.items()}
+        steps, _ = torch.func.functional_call(stacked, own, (series,))
+        return steps.mean(1) @ w["output.weight"].T + w["output.bias"]
+
+    def call(series):
+        return network({"series": series, "lengths": lengths})
+
+    assert_same_with_gradients(network, reference, torch.randn(4, 9, 2), call=call)
 
 
 def test_variational_dropout_holds_one_mask_for_all_steps():

@@ -60,6 +60,26 @@ def test_one_cycle_equals_torchs_own():
     assert ours == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
+class _Falling:
+    """A plateau's scheduler that is told of a loss which falls in every epoch."""
+
+    def __init__(self, plateau):
+        self.plateau, self.loss = plateau, 1.0
+
+    def step(self):
+        self.loss *= 0.9
+        self.plateau.step(self.loss)
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau"])
+def test_the_preview_without_a_fall_is_what_training_sees(name):
+    recipe, optimizer = Recipe(schedule=name, lr=0.1), _optimizer()
+    made = make_schedule(optimizer, recipe, steps_per_epoch=STEPS, max_epochs=EPOCHS)
+    scheduler = None if made is None else _Falling(made["scheduler"])
+    seen = _run(scheduler, optimizer, interval="" if made is None else "epoch")
+    assert seen == preview(recipe, steps_per_epoch=STEPS, max_epochs=EPOCHS)
+
+
 @pytest.mark.parametrize("name", sorted(set(SCHEDULES) - {"constant", "plateau"}))
 def test_the_preview_is_what_training_sees(name):
     recipe, optimizer = Recipe(schedule=name, lr=0.1, warmup_epochs=2), _optimizer()

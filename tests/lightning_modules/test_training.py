@@ -534,7 +534,6 @@ def test_an_exception_in_the_module_comes_out_as_it_is(hook: str, error: type[Ba
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_training_in_pieces_equals_training_in_one_on_a_gpu(digits: TrainingData) -> None:
     chosen = settings(metric="val_accuracy", mode="max", accelerator="cuda")
     torch.cuda.manual_seed(5)

@@ -306,3 +306,16 @@ def test_built_in_data_must_come_with_its_test_split(digits: TrainingData) -> No
 
 def test_the_helper_module_is_what_import_paths_name() -> None:
     assert own_code.import_class("own_networks:Line") is own_networks.Line
+
+
+@pytest.mark.gpu
+def test_a_leg_on_a_gpu_learns_as_on_the_cpu_and_goes_on_from_its_checkpoint(digits: TrainingData) -> None:
+    on_gpu = mlp(digits, use_gpu=True)
+    leg = Leg(key="r0000-e0002-c00", members=(member(lr=0.01),), start_epoch=0, end_epoch=2)
+    assert train_leg(on_gpu, leg).device == torch.cuda.get_device_name()
+    first, cpu = run_one(on_gpu, lr=0.01), run_one(mlp(digits), lr=0.01)
+    gpu_accuracy, cpu_accuracy = values(first, "val_accuracy")[-1], values(cpu, "val_accuracy")[-1]
+    assert gpu_accuracy == pytest.approx(cpu_accuracy, abs=0.05)
+    second = run(on_gpu, member(lr=0.01, checkpoint=first.checkpoint), start=2, end=4)[0]
+    whole = run(on_gpu, member(lr=0.01), end=4)[0]
+    assert first.measurements + second.measurements == whole.measurements

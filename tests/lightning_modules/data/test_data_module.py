@@ -293,7 +293,6 @@ def test_test_rows_come_only_from_a_split_that_is_handed_over(tmp_path: Path) ->
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_set_that_lives_on_the_gpu_gives_the_same_batches() -> None:
     data = BuiltinSource(name="digits").read_training()
     on_cpu = ArrayDataModule(data, batch_size=64, seed=3).train_dataloader()
