@@ -22,6 +22,7 @@ from service.export.metrics import best_metrics
 from service.export.winner import export_trial
 from service.home import Home
 from service.plans import find_starts, plan_job
+from service.probes import Prober, check_overfit, measure_lr_range
 from service.runner import Observer, Outcome, Progress, Runner
 from service.search import Plan
 from service.seats import RunOptions, Seats
@@ -155,11 +156,12 @@ class _Run:
         if on_start is not None:
             engine = self.seats.engine
             on_start(Started(job=job, plan=self.plan, num_slots=engine.num_slots, resumed=resumed))
-        say("training")
         try:
-            outcome = self._search(observer, follower)
+            checks = self._probe(say)
+            say("training")
+            outcome = self._search(checks, observer, follower)
             say("testing the winner and writing its bundle")
-            self._finish(outcome)
+            self._finish(outcome, checks)
         except JobFailedError as error:
             self._count_time()
             store.fail_job(job.id, str(error))
@@ -196,8 +198,8 @@ class _Run:
             artifacts=local_artifacts(folder),
         )
 
-    def _search(self, observer: Observer | None, follower: MlflowFollower) -> Outcome:
-        spec = self.resolved.spec
+    def _search(self, checks: Mapping[str, Any], observer: Observer | None, follower: MlflowFollower) -> Outcome:
+        spec, lr_range = self.resolved.spec, checks.get("lr_range")
 
         def observe(progress: Progress) -> None:
             follower.start()  # not before: MLflow's import would slow the start of the slots down
@@ -215,11 +217,26 @@ class _Run:
             space=self.resolved.space,
             seed=spec.seed,
             engine=self.seats.engine,
+            lr_range=(lr_range["low"], lr_range["high"]) if lr_range else None,
             wall_clock_s=None if limit is None else limit - self.store.job(self.job.id).active_s,
             observer=observe,
         ).run()
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _probe(self, say: Say) -> dict[str, Any]:
+        """Find out before the search what would make it a waste, and where to begin."""
+        spec, space = self.resolved.spec, self.resolved.space
+        prober = Prober(store=self.store, job_id=self.job.id, engine=self.seats.engine)
+        found: dict[str, Any] = {}
+        if spec.checks.overfit:
+            say("checking that the defaults can learn a handful of rows")
+            found["overfit"] = check_overfit(prober, spec, space)
+        if spec.search.lr_range_test:
+            say("testing the range of learning rates")
+            lr_range = measure_lr_range(prober, spec, space)
+            found["lr_range"] = lr_range.to_dict() if lr_range else None
+        return found
+
+    def _finish(self, outcome: Outcome, checks: Mapping[str, Any]) -> None:
         store, job_id, number = self.store, self.job.id, outcome.best.number
         test = self._test(number)
         path = export_trial(
@@ -250,6 +267,7 @@ class _Run:
                 },
                 "test": test,
                 "importances": outcome.importances,
+                "checks": dict(checks),
                 "bundle": str(path),
             },
         )

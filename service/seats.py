@@ -61,13 +61,13 @@ class Seats:
         self._stack.close()
 
     def _open(self, stack: ExitStack) -> Engine:
-        from service.engine.train import train_leg
+        from service.engine.work import run_leg
 
         if self._options.engine == "local":
             _check_local_gpu(self._resources.gpu)
             from service.engine.local import LocalEngine
 
-            return LocalEngine(self.context, train_leg)
+            return LocalEngine(self.context, run_leg)
         from service.engine.cluster import Cluster, Seat, count_seats
         from service.engine.ray_tune import RayTuneEngine, local_cpus
 
@@ -89,7 +89,7 @@ class Seats:
         self.ray_init_s = time.monotonic() - began
         return RayTuneEngine(
             self.context,
-            train_leg,
+            run_leg,
             num_slots=wanted or count_seats(Seat(cpu=cpu, gpu=gpu)),
             cpu=cpu,
             gpu=gpu,

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from search_spaces import SPACES, SearchSpace
+from search_spaces.lr_range import NUM_SEEDS, NUM_STEPS
 from service.cli.options import JsonOption, SpecArgument, make_console, write_json
 from service.errors import NotFoundError
 
@@ -44,6 +45,11 @@ def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
             stage.why,
         )
     console.print(table)
+    if planned.lr_range_test:
+        console.print(
+            f"before the first stage: a learning-rate range test, {NUM_SEEDS} seeds of {NUM_STEPS} steps; it "
+            "narrows the range of lr there"
+        )
     wanted = document.search.candidates
     if isinstance(wanted, int) and any(stage.num_candidates < wanted for stage in planned.stages):
         console.print(f"rounds start with fewer than {wanted} candidates where the budget holds no more")

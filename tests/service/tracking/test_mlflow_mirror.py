@@ -27,6 +27,7 @@ from followed import (
 )
 from mlflow import MlflowClient
 
+from service.legs import Leg, LegResult, Member, MemberResult
 from service.store import JobRecord, Store, TrackingRun
 from service.tracking import local_artifacts, local_tracking_uri
 from service.tracking.mirror import Mirror
@@ -128,6 +129,31 @@ def test_artifacts_lie_in_the_home(store: Store, home: Path) -> None:
         "number,stage,round,state,epochs,best_epoch,best_value,message,params.cap,params.lr,params.taper"
     )
     assert lines[4] == f"3,0,0,failed,2,2,{store.trial(job.id, 3).best_value},it raised,null,0.001,true"
+
+
+def test_a_range_test_shows_as_a_figure_and_its_numbers(store: Store, home: Path) -> None:
+    job = planned_job(store)
+    for number in range(2):
+        report = {"lr": [0.001, 0.01, 0.1], "loss": [2.0, 1.0 + number, None]}
+        leg = Leg(
+            key=f"lr_range-{number}",
+            members=(Member(number=number, params={}, seed=0),),
+            start_epoch=0,
+            end_epoch=0,
+            kind="lr_range",
+        )
+        member = MemberResult(number=number, state="completed", report=report)
+        store.record_probe(job.id, leg, LegResult(key=leg.key, members=(member,)), "f")
+    server = connect(home)
+    Mirror(store, job.id, server).catch_up(is_last=True)
+    Mirror(store, job.id, server).catch_up(is_last=True)  # another process says it again: it is none more
+    seen = shown(home)["job"]
+    assert [point[:2] for point in seen["metrics"]["lr_range_test/loss_1"]] == [(2.0, 0), (2.0, 1)]
+    assert [point[0] for point in seen["metrics"]["lr_range_test/lr"]] == [0.001, 0.01, 0.1]
+    assert {"lr_range_test.png", "probes"} <= set(seen["artifacts"])
+    (image,) = home.rglob("lr_range_test.png")
+    assert image.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in home.rglob("probes/*.json")) == ["lr_range-0.json", "lr_range-1.json"]
 
 
 def test_a_job_followed_step_by_step_looks_like_one_logged_at_the_end(store: Store, home: Path) -> None:
