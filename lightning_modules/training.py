@@ -133,7 +133,8 @@ def train(
     with quiet_process(num_threads=settings.num_threads, cuda=cuda):
         if settings.precision == "64":
             module.double()  # Lightning does so after it has loaded a checkpoint: into 32 bits
-        trainer = _make_trainer(settings, memory, callbacks=[EpochSeed(seed, cuda=cuda), record])
+        callbacks = [EpochSeed(seed, cuda=cuda), record]
+        trainer = make_trainer(settings, memory, callbacks=callbacks, checkpointing=True)
         with plain_interrupts():
             trainer.fit(module, datamodule=datamodule, ckpt_path=MEMORY if checkpoint else None, weights_only=True)
         trainer.save_checkpoint(MEMORY)
@@ -173,7 +174,8 @@ def evaluate_best(
     with quiet_process(num_threads=settings.num_threads, cuda=settings.accelerator == "cuda"):
         if settings.precision == "64":
             module.double()
-        trainer = _make_trainer(settings, MemoryCheckpointIO(best_checkpoint(checkpoint)), callbacks=[])
+        memory = MemoryCheckpointIO(best_checkpoint(checkpoint))
+        trainer = make_trainer(settings, memory, callbacks=[], checkpointing=False)
         with plain_interrupts():
             trainer.test(
                 module,
@@ -199,9 +201,10 @@ def _check_epochs(settings: TrainingSettings, start: int, end: int, checkpoint: 
         )
 
 
-def _make_trainer(
-    settings: TrainingSettings, memory: MemoryCheckpointIO, callbacks: list[pl.Callback]
+def make_trainer(
+    settings: TrainingSettings, memory: MemoryCheckpointIO, *, callbacks: list[pl.Callback], checkpointing: bool
 ) -> pl.Trainer:
+    """Make a Trainer that leaves no trace: no files, no logger, nothing on the console."""
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=1,
@@ -210,7 +213,7 @@ def _make_trainer(
         callbacks=callbacks,
         # A plain environment whatever the process runs in: Lightning would take over SLURM's or torchelastic's.
         plugins=[memory, LightningEnvironment()],
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=checkpointing,
         logger=False,
         log_every_n_steps=0,  # never, within an epoch: there is no logger
         num_sanity_val_steps=0,

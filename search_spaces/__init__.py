@@ -1,6 +1,7 @@
 """What may vary and in which order: pure Python, no torch, no ray, no optuna."""
 
 from search_spaces.errors import SpaceError
+from search_spaces.lr_range import LrRange, suggest_lr_range
 from search_spaces.parameters import Choice, Float, Int, Parameter, Value
 from search_spaces.priority import (
     DEFAULT_ORDER,
@@ -22,6 +23,7 @@ __all__ = [
     "Condition",
     "Float",
     "Int",
+    "LrRange",
     "Parameter",
     "Priority",
     "SearchSpace",
@@ -32,4 +34,5 @@ __all__ = [
     "get_space",
     "outline_stages",
     "scaled_learning_rate",
+    "suggest_lr_range",
 ]

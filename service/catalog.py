@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lightning_modules.data.base import DataInfo, DataSource, TrainingData
 from lightning_modules.errors import ConfigError, DataError
-from search_spaces import Choice, Parameter, SearchSpace, SpaceError, Value, get_space, outline_stages
+from search_spaces import Choice, Float, Parameter, SearchSpace, SpaceError, Value, get_space, outline_stages
 from service.data_sections import ModuleData
 from service.errors import InvalidSpecError
 from service.sources import make_source, spec_keys
@@ -125,6 +125,7 @@ def resolve(spec: Spec) -> ResolvedJob:
         _check_arguments(spec, module, data_class)
     space = _resolve_space(spec, data.info if data else None)
     metric, mode = _resolve_objective(spec, data.info if data else None)
+    _check_range_test(spec, space)
     with _field_errors("search"):
         outline_stages(space, spec.search.order)
     return ResolvedJob(spec=spec, space=space, metric=metric, mode=mode, source=source, data=data)
@@ -203,6 +204,17 @@ def _without_effect(spec: Spec, info: DataInfo) -> list[str]:
     """Name the parameters that change nothing on this data: an embedding needs something to embed."""
     embeds = info.kind == "text" or bool(info.cardinalities)
     return [] if embeds or "embedding_dim" in spec.search.space else ["embedding_dim"]
+
+
+def _check_range_test(spec: Spec, space: SearchSpace) -> None:
+    lr = space["lr"] if "lr" in space.names else None
+    if spec.search.lr_range_test and not (isinstance(lr, Float) and lr.log):
+        found = "fixes or lacks it" if lr is None else "gives it as a list or on a linear scale"
+        raise InvalidSpecError(
+            f"a range test needs a parameter lr with a logarithmic range, this space {found}: give search.space.lr"
+            " low, high and log: true, or leave lr_range_test out",
+            field="search.lr_range_test",
+        )
 
 
 def _check_settings(spec: Spec, space: SearchSpace, info: DataInfo) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from service.catalog import ResolvedJob, resolve
 from service.context import leg_context, trial_settings
@@ -19,6 +20,7 @@ from service.export.metrics import best_metrics
 from service.export.winner import export_trial
 from service.home import Home
 from service.plans import find_starts_at, plan_job
+from service.probes import Prober, check_overfit, measure_lr_range
 from service.runner import Observer, Outcome, Progress, Runner
 from service.search import Plan
 from service.seats import Seats
@@ -113,11 +115,12 @@ class JobRun:
         follower = self._follower()
         if on_start is not None:
             on_start(Started(job=job, plan=self.plan, num_slots=self.engine.num_slots, resumed=resumed))
-        say("training")
         try:
-            outcome = self._search(observer, follower)
+            checks = self._probe(say)
+            say("training")
+            outcome = self._search(checks, observer, follower)
             say("testing the winner and writing its bundle")
-            self._finish(outcome)
+            self._finish(outcome, checks)
         except JobFailedError as error:
             self._count_time()
             store.fail_job(job.id, str(error))
@@ -154,8 +157,22 @@ class JobRun:
             artifacts=local_artifacts(folder),
         )
 
-    def _search(self, observer: Observer | None, follower: MlflowFollower) -> Outcome:
-        spec = self.resolved.spec
+    def _probe(self, say: Say) -> dict[str, Any]:
+        """Find out before the search what would make it a waste, and where to begin."""
+        spec, space = self.resolved.spec, self.resolved.space
+        prober = Prober(store=self.store, job_id=self.job.id, engine=self.engine)
+        found: dict[str, Any] = {}
+        if spec.checks.overfit:
+            say("checking that the defaults can learn a handful of rows")
+            found["overfit"] = check_overfit(prober, spec, space)
+        if spec.search.lr_range_test:
+            say("testing the range of learning rates")
+            lr_range = measure_lr_range(prober, spec, space)
+            found["lr_range"] = lr_range.to_dict() if lr_range else None
+        return found
+
+    def _search(self, checks: Mapping[str, Any], observer: Observer | None, follower: MlflowFollower) -> Outcome:
+        spec, lr_range = self.resolved.spec, checks.get("lr_range")
 
         def observe(progress: Progress) -> None:
             follower.start()  # not before: MLflow's import would slow the start of the slots down
@@ -173,11 +190,12 @@ class JobRun:
             space=self.resolved.space,
             seed=spec.seed,
             engine=self.engine,
+            lr_range=(lr_range["low"], lr_range["high"]) if lr_range else None,
             wall_clock_s=None if limit is None else limit - self.store.job(self.job.id).active_s,
             observer=observe,
         ).run()
 
-    def _finish(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome, checks: Mapping[str, Any]) -> None:
         store, job_id, number = self.store, self.job.id, outcome.best.number
         test = self._test(number)
         path = export_trial(
@@ -208,6 +226,7 @@ class JobRun:
                 },
                 "test": test,
                 "importances": outcome.importances,
+                "checks": dict(checks),
                 "bundle": str(path),
             },
         )

@@ -2,15 +2,19 @@
 
 A leg is the only unit of work that travels: a cohort of trials, a start epoch with their checkpoints, an end
 epoch. Its result is a pure function of the job's context and the leg, never of the slot that ran it.
+
+Probes travel the same way: short trainings before the search that are no trials. Such a leg has one member and no
+epochs, and its result a report in the place of measurements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 MemberState = Literal["running", "completed", "diverged", "failed"]
+LegKind = Literal["train", "overfit", "lr_range"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,8 @@ class Leg:
     members: tuple[Member, ...]
     start_epoch: int
     end_epoch: int
+    kind: LegKind = "train"  # the others are probes, whose epochs are 0
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of a probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,7 @@ class MemberResult:
     checkpoint: bytes | None = None  # after the last measured epoch, best epoch's weights included
     message: str | None = None
     train_s: float = 0.0
+    report: Mapping[str, Any] | None = None  # of a probe: JSON
 
 
 @dataclass(frozen=True, kw_only=True)

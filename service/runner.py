@@ -84,6 +84,7 @@ class Runner:
         space: What may vary.
         seed: Of the job.
         engine: Trains legs.
+        lr_range: Learning rates for the first stage that opens them, where a range test has narrowed them.
         wall_clock_s: Time that the job may still run; None for no limit.
         observer: Hears about every recorded leg and every ended stage.
     """
@@ -95,6 +96,7 @@ class Runner:
     space: SearchSpace
     seed: int
     engine: Engine
+    lr_range: tuple[float, float] | None = None
     wall_clock_s: float | None = None
     observer: Observer | None = None
     _trials: dict[int, Trial] = field(default_factory=dict, init=False)
@@ -111,7 +113,7 @@ class Runner:
         """
         if self.wall_clock_s is not None:
             self._deadline = time.monotonic() + self.wall_clock_s
-        self._strategy = make_strategy(self.plan, self.space, seed=self.seed)
+        self._strategy = make_strategy(self.plan, self.space, seed=self.seed, lr_range=self.lr_range)
         out_of_time = False
         try:
             self._climb()

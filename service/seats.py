@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.engine.ray_tune import RayTuneEngine
 
 EngineName = Literal["ray", "local"]
-LEG_FUNCTION = "service.engine.train:train_leg"
+LEG_FUNCTION = "service.engine.work:run_leg"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +135,9 @@ class Seats:
         if self._options.engine == "local":
             _check_local_gpu(self._resources.gpu)
             from service.engine.local import LocalEngine
-            from service.engine.train import train_leg
+            from service.engine.work import run_leg
 
-            return self._stack.enter_context(LocalEngine(context, train_leg))
+            return self._stack.enter_context(LocalEngine(context, run_leg))
         self.boot()
         assert self._booting is not None
         engine = self._booting.result()

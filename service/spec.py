@@ -123,6 +123,13 @@ class Search(Section):
         "ladder's small steps, else 9",
     )
 
+    lr_range_test: bool = Field(
+        False,
+        description="before the search: train a few hundred steps with a growing learning rate, and let the "
+        "ladder's first stage search where the loss falls and does not blow up. Off by default: the stage covers "
+        "the whole range anyway, the test pays where trials are long or the range is a guess",
+    )
+
     @field_validator("candidates")
     @classmethod
     def _at_least_two(cls, value: int | str) -> int | str:
@@ -136,6 +143,15 @@ class Search(Section):
             raise ValueError(
                 f"prior: history is for the ladder, got strategy {self.strategy!r}: write strategy: ladder or "
                 "leave prior out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _range_test_is_the_ladders(self) -> Self:
+        if self.lr_range_test and self.strategy != "ladder":
+            raise ValueError(
+                f"lr_range_test: true is for the ladder, got strategy {self.strategy!r}: write strategy: ladder "
+                "or leave lr_range_test out"
             )
         return self
 
@@ -165,6 +181,16 @@ class EarlyStopping(Section):
 
     patience: int | None = Field(5, ge=1, description="epochs; null lets every trial reach its rung")
     min_delta: float = Field(0.0, ge=0, description="in the metric's unit; a smaller gain is noise")
+
+
+class Checks(Section):
+    """What is looked at beside the objective."""
+
+    overfit: bool = Field(
+        True,
+        description="before the search: can the default configuration learn a handful of rows by heart? A job "
+        "whose network cannot fails at once and says what looks broken",
+    )
 
 
 def _bits(value: object) -> object:
@@ -243,6 +269,7 @@ class Spec(Section):
     search: Search = Field(Search(), description="how candidates are found and compared")
     budget: Budget = Field(Budget(), description="what the job may spend")
     early_stopping: EarlyStopping = Field(EarlyStopping(), description="when a trial ends by itself")
+    checks: Checks = Field(Checks(), description="what is looked at beside the objective")
     resources: Resources = Field(Resources(), description="what one slot gets")
     seed: int = Field(0, ge=0, lt=2**63, description="everything random in search and trials follows from it")
     tracking: Tracking = Field(Tracking(), description="where the job shows in MLflow")

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from search_spaces import SPACES, SearchSpace
+from search_spaces.lr_range import NUM_SEEDS, NUM_STEPS
 from service.cli.options import DEFAULT_HOME, HomeOption, JsonOption, SpecArgument, make_console, write_json
 from service.cli.results import params_text
 from service.errors import NotFoundError
@@ -51,6 +52,11 @@ def plan(spec: SpecArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOptio
     console.print(table)
     for number, start in enumerate(planned.starts, start=1):
         console.print(f"starting point {number}, of an earlier job: {params_text(start)}")
+    if planned.lr_range_test:
+        console.print(
+            f"before the first stage: a learning-rate range test, {NUM_SEEDS} seeds of {NUM_STEPS} steps; it "
+            "narrows the range of lr there"
+        )
     wanted = document.search.candidates
     if isinstance(wanted, int) and any(stage.num_candidates < wanted for stage in planned.stages):
         console.print(f"rounds start with fewer than {wanted} candidates where the budget holds no more")

@@ -41,6 +41,7 @@ def job_summary(job: JobRecord) -> dict[str, Any]:
         "best": result.get("best"),
         "test": result.get("test"),
         "importances": result.get("importances"),
+        "checks": result.get("checks"),
         "bundle": result.get("bundle"),
     }
 
@@ -58,6 +59,20 @@ def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None]) -> dic
         "metrics": dict(metrics),
         "message": trial.message,
     }
+
+
+def _check_notes(checks: Mapping[str, Any]) -> list[str]:
+    """Say what was found out before the search, unless all was well."""
+    notes = []
+    check = checks.get("overfit") or {"outcome": "passed"}
+    if check["outcome"] != "passed":
+        verb = "could not be carried out" if check["outcome"] == "skipped" else "of the defaults"
+        notes.append(f"overfit check {verb}: {check['message']}")
+    if "lr_range" in checks:
+        found = checks["lr_range"]
+        text = f"{found['low']:.2g} to {found['high']:.2g}" if found else "nothing, for the loss did not fall"
+        notes.append(f"learning-rate range test: {text}")
+    return notes
 
 
 def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -> None:
@@ -86,6 +101,8 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
     console.print(table)
     if importances := result.get("importances"):
         console.print(describe_importances(importances), highlight=False, soft_wrap=True)
+    for note in _check_notes(result.get("checks") or {}):
+        console.print(note, highlight=False, soft_wrap=True)
     test = ", ".join(f"{name} {value_text(number)}" for name, number in (result.get("test") or {}).items())
     console.print(f"test split, read once: {test}", style="bold", highlight=False, soft_wrap=True)
     console.print(f"bundle: {result.get('bundle')}", highlight=False, soft_wrap=True)

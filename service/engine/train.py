@@ -1,4 +1,4 @@
-"""A leg -> its result: what every engine's slots call.
+"""A leg of trials -> its result.
 
 `train_leg` trains the members of a leg one after another; what goes wrong in one of them ends that one alone.
 """
@@ -121,7 +121,7 @@ def evaluate(
         ValueError: The checkpoint holds no best epoch, or no test split is given for built-in data.
     """
     with seeded(0, cuda=context.use_gpu):
-        module, datamodule = _build(context, params, seed=0)
+        module, datamodule = build_trial(context, params, seed=0)
     if isinstance(test, Split):
         data: Any = batches(test, device=_device(context, test))
     else:
@@ -139,7 +139,7 @@ def _train_or_fail(context: LegContext, leg: Leg, member: Member) -> MemberResul
     try:
         outcome = _train_member(context, leg, member)
     except Exception as error:
-        return MemberResult(number=member.number, state="failed", message=_describe(error))
+        return MemberResult(number=member.number, state="failed", message=describe_error(error))
     return MemberResult(
         number=member.number,
         state=outcome.state,
@@ -154,7 +154,7 @@ def _train_or_fail(context: LegContext, leg: Leg, member: Member) -> MemberResul
 
 def _train_member(context: LegContext, leg: Leg, member: Member) -> TrainingOutcome:
     with seeded(member.seed, cuda=context.use_gpu):
-        module, datamodule = _build(context, member.params, seed=member.seed)
+        module, datamodule = build_trial(context, member.params, seed=member.seed)
     return train(
         module,
         datamodule,
@@ -166,7 +166,7 @@ def _train_member(context: LegContext, leg: Leg, member: Member) -> TrainingOutc
     )
 
 
-def _build(
+def build_trial(
     context: LegContext, params: Mapping[str, Any], *, seed: int
 ) -> tuple[pl.LightningModule, pl.LightningDataModule]:
     """Make a trial's module, with weights from torch's global generator, and its data module."""
@@ -227,7 +227,7 @@ def _device(context: LegContext, *splits: Split) -> str:
     return "cuda" if context.use_gpu and num_bytes <= _MAX_DEVICE_BYTES else "cpu"
 
 
-def _describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Name the error and the last line that belongs to no library, without the folders of this machine."""
     frames = extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<"))]

@@ -23,8 +23,17 @@ __all__ = [
 ]
 
 
-def make_strategy(plan: Plan, space: SearchSpace, *, seed: int) -> Strategy:
-    """Make the strategy that the plan names."""
+def make_strategy(
+    plan: Plan, space: SearchSpace, *, seed: int, lr_range: tuple[float, float] | None = None
+) -> Strategy:
+    """Make the strategy that the plan names.
+
+    Args:
+        plan: The plan.
+        space: What may vary.
+        seed: Of the job.
+        lr_range: Where a range test has found that the learning rates lie which are worth a try.
+    """
     if plan.strategy == "ladder":
-        return LadderStrategy(plan, space, seed=seed)
+        return LadderStrategy(plan, space, seed=seed, lr_range=lr_range)
     return JointStrategy(plan, space, seed=seed, random=plan.strategy == "random")

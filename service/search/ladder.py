@@ -28,13 +28,18 @@ class LadderStrategy:
         plan: The plan.
         space: What may vary.
         seed: Of the job.
+        lr_range: Learning rates that the first stage which opens them spreads its candidates over, where a range
+            test has narrowed them; later stages are as free as ever.
     """
 
-    def __init__(self, plan: Plan, space: SearchSpace, *, seed: int) -> None:
+    def __init__(
+        self, plan: Plan, space: SearchSpace, *, seed: int, lr_range: tuple[float, float] | None = None
+    ) -> None:
         self._maker = RoundMaker(plan, space)
         self._plan = plan
         self._space = space
         self._seed = seed
+        self._lr_range = lr_range
         self.history = self._maker.history
 
     def rounds(self) -> Rounds:
@@ -68,7 +73,8 @@ class LadderStrategy:
         if not count or not self._space.is_active(stage.opens[0], base):
             return
         generator = np.random.default_rng([self._seed, stage.number])
-        designs = stage_designs(self._space, stage.opens, count, base=base, generator=generator)
+        space = self._spread_over(stage)
+        designs = stage_designs(space, stage.opens, count, base=base, generator=generator)
         if not self.history.trials:
             designs = [self._space.defaults(), *designs[: count - 1]]
         sampler = optuna.samplers.RandomSampler(seed=int(generator.integers(2**32)))
@@ -76,6 +82,13 @@ class LadderStrategy:
         for design in designs:
             proposer.enqueue(design)
         yield from self._train(stage, proposer, count, base=base)
+
+    def _spread_over(self, stage: Stage) -> SearchSpace:
+        """Give the space that a stage's candidates are spread over."""
+        if self._lr_range is None or stage.opens[0] != "lr":
+            return self._space
+        low, high = self._lr_range
+        return self._space.override({"lr": {"low": low, "high": high}})
 
     def _refine(self, stage: Stage) -> Rounds:
         """Spend what is left with everything open, from everything seen."""

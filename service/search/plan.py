@@ -48,6 +48,7 @@ class Plan:
         left_out: Stages that the budget does not reach, by name.
         cohort_size: Trials that are trained together in one leg.
         starts: Starting points from earlier jobs; the first stage compares them with the defaults.
+        lr_range_test: Whether a range test narrows the learning rates of the first stage that opens them.
     """
 
     strategy: str
@@ -61,6 +62,7 @@ class Plan:
     left_out: tuple[str, ...] = ()
     cohort_size: int = 1
     starts: tuple[Params, ...] = ()
+    lr_range_test: bool = False
 
     @property
     def num_trials(self) -> int:
@@ -141,6 +143,7 @@ def make_plan(
         left_out=left_out,
         cohort_size=cohort_size,
         starts=starts,
+        lr_range_test=spec.search.lr_range_test,
     )
 
 

@@ -116,6 +116,20 @@ class LegRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeRecord:
+    """A short training that was no trial, and what it found out."""
+
+    key: str
+    kind: str
+    report: Mapping[str, Any] | None  # None: it raised, or its worker was lost; `message` says so
+    message: str | None
+    slot: int
+    device: str
+    wall_s: float
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimedMeasurement(Measurement):
     """A measurement and the moment that stands for it: the leg's end, counted back by its wall time."""
 

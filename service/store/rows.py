@@ -14,6 +14,7 @@ from service.store.records import (
     ExportRecord,
     JobRecord,
     LegRecord,
+    ProbeRecord,
     RoundRecord,
     StageRecord,
     TestRead,
@@ -27,6 +28,7 @@ from service.store.tables import (
     JobRow,
     LegRow,
     MeasurementRow,
+    ProbeRow,
     RoundRow,
     StageRow,
     TestReadRow,
@@ -140,6 +142,20 @@ def leg_record(row: LegRow) -> LegRecord:
         trials=tuple(member["number"] for member in row.members),
         fingerprint=row.fingerprint,
         attempt=row.attempt,
+        slot=row.slot,
+        device=row.device,
+        wall_s=row.wall_s,
+        recorded_at=row.recorded_at,
+    )
+
+
+def probe_record(row: ProbeRow) -> ProbeRecord:
+    """Make the record of a probe."""
+    return ProbeRecord(
+        key=row.key,
+        kind=row.kind,
+        report=row.report,
+        message=row.message,
         slot=row.slot,
         device=row.device,
         wall_s=row.wall_s,

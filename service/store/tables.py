@@ -196,6 +196,24 @@ class LegRow(Base):
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ProbeRow(Base):
+    """One row a short training that was no trial, with what it found out."""
+
+    __tablename__ = "probes"
+    __table_args__ = (CheckConstraint("kind IN ('overfit', 'lr_range')", name="kind"),)
+
+    job_id: Mapped[str] = _in_job()
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    report: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    message: Mapped[str | None] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(Fingerprint)
+    slot: Mapped[int] = mapped_column(Integer)
+    device: Mapped[str] = mapped_column(String(100))
+    wall_s: Mapped[float] = mapped_column(Double)
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class MeasurementRow(Base):
     """One row an epoch of a trial: by far the largest table, so it lies in the order of its key."""
 

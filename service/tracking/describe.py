@@ -18,6 +18,7 @@ from service.store import (
     ExportRecord,
     JobRecord,
     JobState,
+    ProbeRecord,
     StageRecord,
     TestRead,
     TimedMeasurement,
@@ -214,6 +215,23 @@ def importance_points(job: JobRecord) -> list[Point]:
         Point(key=f"importance/{name(key)}", value=share, step=0, timestamp_ms=moment)
         for key, share in shares.items()
     ]
+
+
+def lr_range_points(probes: Iterable[ProbeRecord]) -> list[Point]:
+    """Turn a range test into points of the job, by step: the learning rate, and each seed's loss."""
+    points: list[Point] = []
+    for number, probe in enumerate(probes):
+        moment = milliseconds(probe.recorded_at)
+        columns = {f"lr_range_test/loss_{number}": (probe.report or {})["loss"]}
+        if number == 0:
+            columns["lr_range_test/lr"] = (probe.report or {})["lr"]
+        points += [
+            Point(key=key, value=value_, step=step, timestamp_ms=moment)
+            for key, column in columns.items()
+            for step, value_ in enumerate(column)
+            if value_ is not None
+        ]
+    return points
 
 
 def export_tags(exports: Sequence[ExportRecord]) -> dict[str, str]:

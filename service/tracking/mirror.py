@@ -14,6 +14,7 @@ import yaml
 
 from service.store import JobRecord, JobState, StageRecord, Store, TrackingRun, TrialChange
 from service.tracking import describe
+from service.tracking.figures import LR_RANGE_FILE, lr_range_figure
 from service.tracking.report import job_report
 from service.tracking.server import TrackingServer, is_refusal
 
@@ -156,6 +157,7 @@ class Mirror:
         if not self._has_documents:
             self._server.log_text(parent.run_id, yaml.safe_dump(dict(job.spec), sort_keys=False), "spec.yaml")
             self._server.log_text(parent.run_id, json.dumps(job.plan, indent=2), "plan.json")
+            self._log_probes(job.id, parent.run_id)
             self._has_documents = True
         if is_last:
             self._server.log_text(parent.run_id, describe.trials_csv(trials), "trials.csv")
@@ -163,3 +165,16 @@ class Mirror:
             self._server.log_text(parent.run_id, report, "report.md")
             if job.result is not None:
                 self._server.log_text(parent.run_id, json.dumps(job.result, indent=2), "result.json")
+
+    def _log_probes(self, job_id: str, run_id: str) -> None:
+        """Log what was found out before the search: documents, and the range test's curves and figure."""
+        probes = self._store.probes(job_id)
+        for probe in probes:
+            document = {"report": probe.report, "message": probe.message}
+            self._server.log_text(run_id, json.dumps(document, indent=2), f"probes/{probe.key}.json")
+        tests = [probe for probe in probes if probe.kind == "lr_range" and probe.report is not None]
+        if tests:
+            self._server.log(run_id, points=describe.lr_range_points(tests))
+            self._server.log_figure(
+                run_id, lr_range_figure([probe.report or {} for probe in tests]), LR_RANGE_FILE
+            )

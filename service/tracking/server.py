@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from service.tracking.describe import JOB_TAG, KIND_TAG, TRIAL_TAG, Point
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
 # What one request takes: 100 params, 100 tags, 1000 in all. Source: mlflow/utils/validation.py
@@ -179,6 +180,10 @@ class TrackingServer:
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Keep a text as an artifact."""
         self._client.log_text(run_id, text, file)
+
+    def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
+        """Keep a figure as an artifact, an image by the ending of its name."""
+        self._client.log_figure(run_id, figure, file)
 
     def set_status(self, run_id: str, status: str, *, end_ms: int | None) -> None:
         """Say where a run stands, and when it ended if it has."""

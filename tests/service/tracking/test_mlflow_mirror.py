@@ -27,6 +27,7 @@ from followed import (
 )
 from mlflow import MlflowClient
 
+from service.legs import Leg, LegResult, Member, MemberResult
 from service.store import JobRecord, Store, TrackingRun
 from service.tracking import local_artifacts, local_tracking_uri
 from service.tracking.mirror import Mirror
@@ -140,6 +141,31 @@ def test_the_report_says_what_each_stage_opened_tried_gained_and_why(store: Stor
     assert "| 0 lr | lr | it matters most | 6 | 2 | 0.25 | yes | trial 0 improves \\| a lot |" in text
     assert "What mattered here (PED-ANOVA): lr 75%, taper 25%; 1 of these 2 lead the documented order." in text
     assert "| **test_accuracy** | 0.85 |" in text
+
+
+def test_a_range_test_shows_as_a_figure_and_its_numbers(store: Store, home: Path) -> None:
+    job = planned_job(store)
+    for number in range(2):
+        report = {"lr": [0.001, 0.01, 0.1], "loss": [2.0, 1.0 + number, None]}
+        leg = Leg(
+            key=f"lr_range-{number}",
+            members=(Member(number=number, params={}, seed=0),),
+            start_epoch=0,
+            end_epoch=0,
+            kind="lr_range",
+        )
+        member = MemberResult(number=number, state="completed", report=report)
+        store.record_probe(job.id, leg, LegResult(key=leg.key, members=(member,)), "f")
+    server = connect(home)
+    Mirror(store, job.id, server).catch_up(is_last=True)
+    Mirror(store, job.id, server).catch_up(is_last=True)  # another process says it again: it is none more
+    seen = shown(home)["job"]
+    assert [point[:2] for point in seen["metrics"]["lr_range_test/loss_1"]] == [(2.0, 0), (2.0, 1)]
+    assert [point[0] for point in seen["metrics"]["lr_range_test/lr"]] == [0.001, 0.01, 0.1]
+    assert {"lr_range_test.png", "probes"} <= set(seen["artifacts"])
+    (image,) = home.rglob("lr_range_test.png")
+    assert image.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in home.rglob("probes/*.json")) == ["lr_range-0.json", "lr_range-1.json"]
 
 
 def test_a_job_followed_step_by_step_looks_like_one_logged_at_the_end(store: Store, home: Path) -> None:
