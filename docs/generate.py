@@ -296,7 +296,7 @@ def blocks_page() -> str:
     parts = [NOTE, building_blocks.HEAD]
     for title, registries in building_blocks.sections().items():
         about = " ".join(registry.about for registry in registries).strip()
-        parts += [f"## {title}\n", f"{fill(about, 115)}\n" if about else ""]
+        parts += [f"## {title}\n", *([f"{fill(about, 115)}\n"] if about else [])]
         rows = [row for registry in registries for row in building_blocks.block_rows(registry)]
         parts.append(table(building_blocks.COLUMNS, rows))
     parts += ["## Index\n", "What networks are made of, and where it is here.\n"]
