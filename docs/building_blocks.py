@@ -15,6 +15,7 @@ from lightning_modules.families import FAMILIES
 from lightning_modules.recipe import Recipe
 from lightning_modules.registry import Registry
 from search_spaces import SPACES, Choice
+from service.spec import Spec
 
 HEAD = """\
 # Building blocks
@@ -51,13 +52,15 @@ AUTO = "auto"  # chooses among a registry's names
 class Row:
     """A line of the index: what a network library is asked for, and where it is here.
 
-    `blocks` are registries by field, with the names that belong to the line (none: all of them).
+    `blocks` are registries by field, with the names that belong to the line (none: all of them); `settings` are
+    fields of the spec. A line of which something is not there is left out.
     """
 
     id: str
     what: str
     where: str = ""
     blocks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 INDEX = (
@@ -106,8 +109,15 @@ INDEX = (
     Row(
         id="R3", what="gradient clipping by norm", where="[`clip_norm`](spec.md#all-families-how-they-are-trained)"
     ),
-    Row(id="E1", what="early stopping, best epoch's weights", where="[`early_stopping`](spec.md#all-fields)"),
+    Row(id="G1", what="augmentation of training batches", blocks=(("augmentation", ()),)),
+    Row(
+        id="E1",
+        what="early stopping, best epoch's weights",
+        settings=("early_stopping.patience", "early_stopping.min_delta"),
+    ),
     Row(id="E2", what="metrics", blocks=(("metric", ()),)),
+    Row(id="P1", what="learning a handful of rows by heart, before a search", settings=("checks.overfit",)),
+    Row(id="P2", what="learning-rate range test", settings=("search.lr_range_test",)),
     Row(id="P3", what="learning rate scaled with the batch size", where="[how the search works](search.md)"),
 )
 
@@ -125,18 +135,30 @@ def registries() -> list[Registry[Any]]:
     return list({id(value): value for value in values if isinstance(value, Registry)}.values())
 
 
+def sections() -> dict[str, list[Registry[Any]]]:
+    """Put registries of one title into one section, such as the augmentations of each kind of data."""
+    titled: dict[str, list[Registry[Any]]] = {}
+    for registry in registries():
+        titled.setdefault(registry.title, []).append(registry)
+    return titled
+
+
 def where(registry: Registry[Any], name: str) -> str:
     """Say which setting of which families takes a name."""
     if registry[name].where:
         return registry[name].where
     taking = [family for family, config in _configs() if name in _options(config, registry)]
-    searched = [family for family in taking if _is_searched(family, registry.field, name)]
+    setting = registry.field
+    if not taking:  # a block that is switched on by a setting of its own name
+        taking = [family for family, config in _configs() if name in config.field_names()]
+        setting = name if taking else setting
+    searched = [family for family in taking if _is_searched(family, setting, name)]
     others = [family for family in taking if family not in searched]
     parts = [f"searched in {', '.join(searched)}"] if searched else []
     if others:
         every = len(others) == len(FAMILIES)
         parts.append("all families" if every else f"{'also ' if searched else ''}{', '.join(others)}")
-    return f"`{registry.field}`: {'; '.join(parts)}" if parts else f"`{registry.field}`"
+    return f"`{setting}`: {'; '.join(parts)}" if parts else f"`{setting}`"
 
 
 def _configs() -> Iterator[tuple[str, type[Config]]]:
@@ -173,17 +195,31 @@ def block_rows(registry: Registry[Any]) -> Iterator[list[str]]:
 def index_rows() -> Iterator[list[str]]:
     """Describe the lines of the index, with links to the sections."""
     for row in INDEX:
-        places = [_place(field, names) for field, names in row.blocks]
-        yield [row.id, row.what, "; ".join(filter(None, (row.where, *places)))]
+        places = [_place(find(field, names), names) for field, names in row.blocks]
+        places += [f"[`{name}`](spec.md#all-fields)" if _is_setting(name) else None for name in row.settings]
+        if None not in places:
+            yield [row.id, row.what, "; ".join(filter(None, (row.where, *places)))]
 
 
-def _place(field: str, names: tuple[str, ...]) -> str:
-    registry = find(field, names)
+def _is_setting(path: str) -> bool:
+    """Say whether the spec has a field of this dotted name."""
+    section: Any = Spec
+    for name in path.split("."):
+        fields = getattr(section, "model_fields", {})
+        if name not in fields:
+            return False
+        section = fields[name].annotation
+    return True
+
+
+def _place(registry: Registry[Any] | None, names: tuple[str, ...]) -> str | None:
+    if registry is None:
+        return None
     anchor = registry.title.lower().replace(" ", "-")
     listed = ", ".join(f"`{name}`" for name in names)
     return f"[{registry.title}](#{anchor}){': ' if names else ''}{listed}"
 
 
-def find(field: str, names: tuple[str, ...]) -> Registry[Any]:
+def find(field: str, names: tuple[str, ...]) -> Registry[Any] | None:
     """Find the registry for a setting that has these names."""
-    return next(one for one in registries() if one.field == field and set(names) <= set(one))
+    return next((one for one in registries() if one.field == field and set(names) <= set(one)), None)

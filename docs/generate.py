@@ -330,9 +330,11 @@ def _parameter_cells(parameter: Parameter, *, opens: Iterable[str]) -> list[str]
 def blocks_page() -> str:
     """Write docs/building_blocks.md."""
     parts = [NOTE, building_blocks.HEAD]
-    for registry in building_blocks.registries():
-        parts += [f"## {registry.title}\n", f"{fill(registry.about, 115)}\n" if registry.about else ""]
-        parts.append(table(building_blocks.COLUMNS, building_blocks.block_rows(registry)))
+    for title, registries in building_blocks.sections().items():
+        about = " ".join(registry.about for registry in registries).strip()
+        parts += [f"## {title}\n", *([f"{fill(about, 115)}\n"] if about else [])]
+        rows = [row for registry in registries for row in building_blocks.block_rows(registry)]
+        parts.append(table(building_blocks.COLUMNS, rows))
     parts += ["## Index\n", "What networks are made of, and where it is here.\n"]
     parts += [table(("id", "what", "where"), building_blocks.index_rows())]
     return "\n".join(parts)

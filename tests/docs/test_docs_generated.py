@@ -120,15 +120,14 @@ def block_sections() -> dict[str, list[list[str]]]:
 
 def test_every_building_block_is_documented_in_full(generate: ModuleType) -> None:
     """Registries are found by looking for them, so a new one is on the page without a change to the generator."""
-    sections = block_sections()
-    registries = generate.building_blocks.registries()
-    titles = [registry.title for registry in registries]
-    assert len(set(titles)) == len(titles) >= 15
-    for registry in registries:
-        rows = {row[0]: row for row in sections[registry.title]}
-        assert list(rows) == [f"`{name}`" for name in registry]
+    documented = block_sections()
+    sections = generate.building_blocks.sections()
+    assert len(sections) >= 15
+    for title, registries in sections.items():
+        rows = {row[0]: row for row in documented[title]}
+        assert list(rows) == [f"`{name}`" for registry in registries for name in registry]
         for name, row in rows.items():
-            assert all(row), f"{registry.title}: an empty cell of {name}"
+            assert all(row), f"{title}: an empty cell of {name}"
 
 
 def test_a_registry_in_any_module_is_found(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +137,16 @@ def test_a_registry_in_any_module_is_found(generate: ModuleType, monkeypatch: py
     assert new in generate.building_blocks.registries()
     assert new.title == "New kind"
     assert "## New kind\n" in generate.blocks_page()
+
+
+def test_registries_of_one_title_share_a_section(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the augmentations of each kind of data, which are switched on by settings of their own names."""
+    for name in ("dropout2d", "clip_norm"):
+        entry = Entry(name=name, factory=object, formula="x", range="x", used_for="x", source="x")
+        monkeypatch.setattr(f"lightning_modules.seeding.{name}", Registry("new_kind", [entry]), raising=False)
+    section = generate.blocks_page().partition("## New kind\n")[2].partition("\n## ")[0]
+    assert "| `dropout2d` | `x` | x | x | `dropout2d`: cnn | x |" in section
+    assert "| `clip_norm` | `x` | x | x | `clip_norm`: all families | x |" in section
 
 
 @pytest.mark.parametrize("config", [Recipe, *(family.config for family in FAMILIES.values())])
@@ -161,6 +170,7 @@ def test_a_block_says_which_families_take_it_and_search_it(generate: ModuleType)
 
 
 def test_the_index_of_blocks_has_every_kind() -> None:
+    """Each line is shown if what it names is there: none of those below may be missing."""
     ids = {row[0] for row in block_sections()["Index"]}
     built = "A1 A2 A3 A4 N1 N2 D1 I1 L1 O1 S1 M1 C1 C2 R1 R2 R3 E1 E2 P3"
     assert set(built.split()) <= ids
