@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lightning_modules.data import DataSource, Split, TrainingData
-from service import catalog, embedded
+from service import catalog, job_run
 from service.documents import parse_spec
 from service.embedded import run_job
 from service.errors import ConflictError, JobFailedError
@@ -199,7 +199,7 @@ def test_a_job_that_dies_behind_the_test_takes_the_answer_on_record(
         raise SystemExit("the machine was switched off")
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "export_trial", die)
+        patch.setattr(job_run, "export_trial", die)
         with pytest.raises(SystemExit):
             run_job(spec, home=home, options=LOCAL)
     assert sum(s.num_test_reads for s in spy) == 1
