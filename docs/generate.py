@@ -37,7 +37,7 @@ from service.spec import ModuleFamily, Spec, known_mode
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 DATA_SECTIONS: Mapping[str, type[BaseModel]] = {
-    "Built-in sets": NamedData,
+    "Sets by name": NamedData,
     "CSV and Parquet files": TableData,
     "IDX image folders": IdxData,
     "Image files": ImagesData,
