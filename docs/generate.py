@@ -253,6 +253,8 @@ def _config_table(config: type[Any]) -> str:
     for field in dataclasses.fields(config):
         rule = field.metadata
         match rule["type"]:
+            case "choice or weights":
+                kind, bounds = "name, or weights by name", f"{', '.join(rule['options'])}; > 0"
             case "choice":
                 kind, bounds = "name", ", ".join(rule["options"])
             case "flag":

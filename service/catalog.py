@@ -195,7 +195,7 @@ def _resolve_space(spec: Spec, info: DataInfo | None) -> SearchSpace:
     with _field_errors("search.space"):
         space = get_space(spec.family).override(spec.search.space, allow_new=False)
     space = space.without([*spec.model, *_without_effect(spec, info)])
-    _check_settings(spec, space)
+    _check_settings(spec, space, info)
     return space
 
 
@@ -205,13 +205,15 @@ def _without_effect(spec: Spec, info: DataInfo) -> list[str]:
     return [] if embeds or "embedding_dim" in spec.search.space else ["embedding_dim"]
 
 
-def _check_settings(spec: Spec, space: SearchSpace) -> None:
-    """Build the family's config once for every edge of the space, so that no trial meets a bad value."""
+def _check_settings(spec: Spec, space: SearchSpace, info: DataInfo) -> None:
+    """Build the loss, and the family's config for every edge of the space, so that no trial meets a bad value."""
     from lightning_modules.families import split_settings
+    from lightning_modules.losses import make_loss
 
     fixed = {key: value for key, value in spec.model.items() if value is not None}
     with _field_errors("model"):
-        split_settings(spec.family_name, fixed)
+        _, recipe = split_settings(spec.family_name, fixed)
+        make_loss(recipe, info)
     base = space.defaults() | fixed
     for parameter in space:
         for value in _edges(parameter):

@@ -236,7 +236,7 @@ class Spec(Section):
     data: Annotated[DataSection, BeforeValidator(pick_data)] = Field(
         description="what it is trained on: the key of a kind, such as name or csv, and the keys that go with it"
     )
-    model: dict[str, Primitive] = Field(
+    model: dict[str, Primitive | dict[str, Primitive]] = Field(
         default_factory=dict, description="settings of the family that are fixed, not searched"
     )
     objective: Objective = Field(Objective(), description="what better means")
