@@ -25,7 +25,7 @@ from service.sources import make_source, spec_keys
 from service.spec import Mode, ModuleFamily, Spec, known_mode
 
 METRICS: Mapping[str, tuple[str, ...]] = {
-    "classification": ("val_accuracy", "val_macro_f1", "val_loss"),
+    "classification": ("val_accuracy", "val_macro_f1", "val_auroc", "val_loss"),
     "regression": ("val_rmse", "val_mae", "val_r2", "val_loss"),
 }
 DEFAULT_METRIC = {"classification": "val_accuracy", "regression": "val_rmse"}

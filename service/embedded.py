@@ -254,7 +254,7 @@ class _Run:
             },
         )
 
-    def _test(self, number: int) -> dict[str, float | None]:
+    def _test(self, number: int) -> dict[str, Any]:
         """Read the test split, once in the job's life; after a crash the answer on record is taken."""
         store, job_id = self.store, self.job.id
         known = store.test_read(job_id)
@@ -271,13 +271,20 @@ class _Run:
             trial.params,
             source.read_test() if source else None,
         )
-        metrics = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+        metrics = {name: _finite(value) for name, value in measured.items()}
         return dict(store.record_test_metrics(job_id, metrics).metrics or {})
 
     def _count_time(self) -> None:
         now = time.monotonic()
         self.store.add_active_time(self.job.id, max(0.0, now - self._counted_to))
         self._counted_to = now
+
+
+def _finite(value: Any) -> Any:
+    """Write a number that is none as None, in mappings of numbers too: JSON has no other word for it."""
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return value if math.isfinite(value) else None
 
 
 def _flush(follower: MlflowFollower, say: Say) -> None:

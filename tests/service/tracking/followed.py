@@ -26,6 +26,11 @@ FINAL: dict[int, tuple[MemberState, int]] = {
     3: ("failed", 2),
 }
 
+BY_CLASS = {
+    "test_per_class_f1": {"cat": 0.5, "dog": 0.25},
+    "test_confusion_matrix": {"cat": {"cat": 3, "dog": 1}, "dog": {}},
+}
+
 
 def planned_job(store: Store) -> JobRecord:
     job = store.create_job(name="digits", spec=SPEC, spec_fingerprint="f", base_dir="/data", seed=7)
@@ -86,7 +91,7 @@ def finished_job(store: Store, *, num_rounds: int = 1) -> JobRecord:
         train_round(store, job, ask_round(store, job, number))
     store.finish_job(job.id, best_trial=0, result={"val_accuracy": 0.9})
     store.claim_test_read(job.id, 0)
-    store.record_test_metrics(job.id, {"test_accuracy": 0.85, "test_loss": None})
+    store.record_test_metrics(job.id, {"test_accuracy": 0.85, "test_loss": None, **BY_CLASS})
     store.record_export(job.id, 0, "/bundles/digits")
     return store.job(job.id)
 
