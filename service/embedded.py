@@ -18,8 +18,7 @@ from typing import Any
 from service.catalog import ResolvedJob, resolve
 from service.context import trial_settings
 from service.errors import ConflictError, InvalidSpecError, JobFailedError
-from service.export.metrics import best_metrics
-from service.export.winner import export_trial
+from service.export.winner import export_trial, validation_metrics
 from service.home import Home
 from service.plans import find_starts, plan_job
 from service.runner import Observer, Outcome, Progress, Runner
@@ -245,7 +244,7 @@ class _Run:
                 "best": {
                     "number": number,
                     "params": dict(trial.params),
-                    "metrics": best_metrics(store, job_id, trial),
+                    "metrics": validation_metrics(store, job_id, trial, self.resolved),
                     "epoch": trial.best_epoch,
                 },
                 "test": test,
@@ -264,13 +263,12 @@ class _Run:
 
         store.claim_test_read(job_id, number)
         trial = store.trial(job_id, number)
-        source = self.resolved.source
+        test = self.resolved.source.read_test() if self.resolved.source else None
         measured = evaluate(
-            self.seats.context,
-            self.checkpoints.read(job_id, number, trial.epochs),
-            trial.params,
-            source.read_test() if source else None,
+            self.seats.context, self.checkpoints.read(job_id, number, trial.epochs), trial.params, test
         )
+        if test is not None and test.unknown_ratio is not None:
+            measured["test_unknown_ratio"] = test.unknown_ratio
         metrics = {name: _finite(value) for name, value in measured.items()}
         return dict(store.record_test_metrics(job_id, metrics).metrics or {})
 
