@@ -7,6 +7,7 @@ python docs/generate.py --check    write nothing; exit with 1 if one of them is 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -244,8 +245,9 @@ def _data_text() -> Iterator[str]:
     yield "All kinds but a module of your own are split by seed and take these fields:\n"
     yield table(HEAD, splits)
     for title, section in DATA_SECTIONS.items():
-        yield f"### {title}\n\n{section.__doc__}\n"
-        yield table(HEAD, [row for row in section_rows(section, "data.") if row not in splits])
+        rows = [row for row in section_rows(section, "data.") if row not in splits]
+        yield f"### {title}\n\n{inspect.cleandoc(section.__doc__ or '')}\n"
+        yield table(HEAD, sorted(rows, key=lambda row: row[2] != "required"))
 
 
 def _config_table(config: type[Any]) -> str:
