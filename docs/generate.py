@@ -7,6 +7,7 @@ python docs/generate.py --check    write nothing; exit with 1 if one of them is 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +40,7 @@ from service.spec import ModuleFamily, Spec, known_mode
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code: change it there. -->"
 DATA_SECTIONS: Mapping[str, type[BaseModel]] = {
-    "Built-in sets": NamedData,
+    "Sets by name": NamedData,
     "CSV and Parquet files": TableData,
     "IDX image folders": IdxData,
     "Image files": ImagesData,
@@ -257,8 +258,9 @@ def _data_text() -> Iterator[str]:
     yield "All kinds but a module of your own are split by seed and take these fields:\n"
     yield table(HEAD, splits)
     for title, section in DATA_SECTIONS.items():
-        yield f"### {title}\n\n{section.__doc__}\n"
-        yield table(HEAD, [row for row in section_rows(section, "data.") if row not in splits])
+        rows = [row for row in section_rows(section, "data.") if row not in splits]
+        yield f"### {title}\n\n{inspect.cleandoc(section.__doc__ or '')}\n"
+        yield table(HEAD, sorted(rows, key=lambda row: row[2] != "required"))
 
 
 def _config_table(config: type[Any]) -> str:
@@ -266,6 +268,8 @@ def _config_table(config: type[Any]) -> str:
     for field in dataclasses.fields(config):
         rule = field.metadata
         match rule["type"]:
+            case "choice or weights":
+                kind, bounds = "name, or weights by name", f"{', '.join(rule['options'])}; > 0"
             case "choice":
                 kind, bounds = "name", ", ".join(rule["options"])
             case "flag":

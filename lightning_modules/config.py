@@ -38,9 +38,15 @@ def flag(default: bool, *, why: str) -> Any:
     return field(default=default, metadata={"type": "flag", "unit": "", "why": why})
 
 
+def choice_or_weights(default: str, options: Iterable[str], *, why: str) -> Any:
+    """Declare a field that is one of some names, or a mapping of names to weights above 0."""
+    rule = {"type": "choice or weights", "options": tuple(options)}
+    return field(default=default, metadata={**rule, "unit": "", "why": why})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Named settings, each a JSON primitive with a rule of its own.
+    """Named settings, each a JSON primitive or a mapping of names to numbers, with a rule of its own.
 
     Raises:
         ConfigError: A value breaks its field's rule; names the field, the rule, the value and the remedy.
@@ -51,7 +57,7 @@ class Config:
             _check(spec, getattr(self, spec.name))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field as a JSON primitive, in the order of declaration."""
+        """Return every field as JSON, in the order of declaration."""
         return {spec.name: getattr(self, spec.name) for spec in fields(self)}
 
     @classmethod
@@ -83,6 +89,14 @@ def _check(spec: Field[Any], value: object) -> None:
         case "choice":
             if not isinstance(value, str) or value not in rule["options"]:
                 raise ConfigError(unknown_name(value, rule["options"]), field=spec.name)
+        case "choice or weights" if isinstance(value, Mapping):
+            _check_weights(spec, value)
+        case "choice or weights":
+            if value not in rule["options"]:
+                raise ConfigError(
+                    f"must be {', '.join(rule['options'])} or weights by name, got {value!r}: give one of them",
+                    field=spec.name,
+                )
         case "integer":
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"must be a whole number, got {value!r}: give one", field=spec.name)
@@ -93,6 +107,16 @@ def _check(spec: Field[Any], value: object) -> None:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ConfigError(f"must be a finite number, got {value!r}: give one", field=spec.name)
             _check_range(spec, value)
+
+
+def _check_weights(spec: Field[Any], weights: Mapping[Any, Any]) -> None:
+    for name, weight in weights.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not isinstance(name, str) or not is_number or not 0 < weight < math.inf:
+            raise ConfigError(
+                f"a weight must be a finite number above 0 behind a name, got {weight!r} for {name!r}: change it",
+                field=spec.name,
+            )
 
 
 def _check_range(spec: Field[Any], value: float) -> None:

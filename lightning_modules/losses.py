@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from lightning_modules.data.base import DataInfo
 from lightning_modules.errors import ConfigError
-from lightning_modules.registry import Entry, Registry
+from lightning_modules.registry import Entry, Registry, unknown_name
 
 if TYPE_CHECKING:
     from lightning_modules.recipe import Recipe
@@ -194,7 +194,7 @@ def _no_weights(info: DataInfo) -> None:
     return None
 
 
-def class_weights(info: DataInfo) -> Tensor:
+def balanced_weights(info: DataInfo) -> Tensor:
     """Weigh each class by N / (K n_k), so that the average weight of a row is 1; absent classes get 0.
 
     Returns:
@@ -231,7 +231,7 @@ CLASS_WEIGHTS: Registry[Tensor | None] = Registry(
         ),
         Entry(
             name="balanced",
-            factory=class_weights,
+            factory=balanced_weights,
             formula="w_k = N / (K n_k), n_k rows of class k among N in training",
             range="(0, inf), 1 on average over rows; 0 for a class without rows",
             used_for="rare classes that count as much as frequent ones, as macro F1 counts them",
@@ -273,16 +273,37 @@ def make_loss(recipe: Recipe, info: DataInfo) -> nn.Module:
     """Make the loss that a recipe names for a data set.
 
     Raises:
-        ConfigError: The loss contradicts the task, or class weights lack the counts of the classes.
+        ConfigError: The loss or the class weights contradict the data.
     """
     name = loss_name(recipe, info)
     factory = LOSSES[name].factory
+    weight = class_weights(recipe, info)
     if info.task == "regression":
         return factory(delta=recipe.huber_delta) if name == "huber" else factory()
-    weight = CLASS_WEIGHTS[recipe.class_weights].factory(info)
     if name == "focal":
         return factory(gamma=recipe.focal_gamma, weight=weight, label_smoothing=recipe.label_smoothing)
     return factory(weight=weight, label_smoothing=recipe.label_smoothing)
+
+
+def class_weights(recipe: Recipe, info: DataInfo) -> Tensor | None:
+    """Give the weight of each class in the order of the outputs, shape (K,), float32; None for no weights.
+
+    Raises:
+        ConfigError: The task has no classes, a name is no class, or `info` lacks the counts of the classes.
+    """
+    given = recipe.class_weights
+    if given == "none":
+        return None
+    if info.task == "regression":
+        raise ConfigError(
+            f"class weights need classes, got {given!r} for regression: take none", field="class_weights"
+        )
+    if isinstance(given, str):
+        return CLASS_WEIGHTS[given].factory(info)
+    for name in given:
+        if name not in info.class_names:
+            raise ConfigError(f"a class {unknown_name(name, info.class_names)}", field="class_weights")
+    return torch.tensor([float(given.get(name, 1.0)) for name in info.class_names])
 
 
 def _row_weights(weight: Tensor, target: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_modules.config import Config, choice, flag, integer, number
+from lightning_modules.config import Config, choice, choice_or_weights, flag, integer, number
 from lightning_modules.losses import CLASS_WEIGHTS, LOSSES
 from lightning_modules.optimizers import OPTIMIZERS
 from lightning_modules.schedules import SCHEDULES
@@ -54,10 +55,11 @@ class Recipe(Config):
         1.0, low=0.0, high=1e3, above_low=True, unit="standard deviations of the target",
         why="error at which the Huber loss turns from squared to absolute",
     )  # fmt: skip
-    class_weights: str = choice(
+    class_weights: str | Mapping[str, float] = choice_or_weights(
         "none",
         CLASS_WEIGHTS,
-        why="balanced weighs a class by the inverse of its share of the training split",
+        why="for unbalanced classes; balanced weighs a class by the inverse of its share of the training split, a "
+        "mapping such as {rare: 5} by what it says, 1 for classes that it leaves out",
     )
     decay_norm_and_bias: bool = flag(
         False, why="biases and norms hold few weights and no capacity: decay only shrinks them to no use"

@@ -15,7 +15,7 @@ from torchmetrics import MetricCollection
 from lightning_modules.data.base import DataInfo
 from lightning_modules.families import split_settings
 from lightning_modules.losses import make_loss, num_outputs
-from lightning_modules.metrics import class_probabilities, make_metrics
+from lightning_modules.metrics import class_probabilities, make_metrics, make_report_metrics
 from lightning_modules.optimizers import make_optimizer
 from lightning_modules.recipe import Recipe
 from lightning_modules.schedules import make_schedule
@@ -48,9 +48,10 @@ class MeanLoss:
 class SupervisedTask(pl.LightningModule):
     """Trains a network on `(inputs, target)` batches by a recipe.
 
-    Logs once per epoch: train_loss, lr (of the epoch's first step), val_loss, and val_accuracy, val_macro_f1 for
-    classification or val_rmse, val_mae, val_r2 (in the target's own unit) for regression; in a test test_loss and
-    the same with test_. A loss is the mean over rows; one with class weights the mean of its batches' by rows.
+    Logs once per epoch: train_loss, lr (of the epoch's first step), val_loss, and val_accuracy, val_macro_f1 and
+    on request val_auroc for classification, or val_rmse, val_mae, val_r2 (in the target's unit) for regression; in
+    a test the same with test_, and test_auroc always. A loss is the mean over rows; one with class weights the
+    mean of its batches' by rows.
 
     Shapes:
         inputs: as `DataInfo` describes them -> logits (B, num_outputs), or standardized values (B, 1)
@@ -62,6 +63,7 @@ class SupervisedTask(pl.LightningModule):
         max_epochs: Of the whole trial: the schedule spans it.
         steps_per_epoch: Training batches in an epoch.
         hyperparameters: JSON primitives that describe the network, for the checkpoint; the recipe's are added.
+        auroc: Whether a validation of a classification costs the time of val_auroc.
 
     Raises:
         ConfigError: The recipe's loss contradicts the data.
@@ -76,6 +78,7 @@ class SupervisedTask(pl.LightningModule):
         max_epochs: int,
         steps_per_epoch: int,
         hyperparameters: Mapping[str, Any] | None = None,
+        auroc: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -90,8 +93,9 @@ class SupervisedTask(pl.LightningModule):
         self.recipe = recipe
         self.info = info
         self.loss = make_loss(recipe, info)
-        self.val_metrics = make_metrics(info)
-        self.test_metrics = make_metrics(info)
+        self.val_metrics = make_metrics(info, auroc=auroc)
+        self.test_metrics = make_report_metrics(info)
+        self.test_report: dict[str, Tensor] = {}  # of the last test: what has a value for each class
         self._max_epochs, self._steps_per_epoch = max_epochs, steps_per_epoch
         self._train_loss, self._evaluation_loss = MeanLoss(), MeanLoss()
 
@@ -198,12 +202,20 @@ class SupervisedTask(pl.LightningModule):
 
     def _log_evaluation(self, split: str, metrics: MetricCollection) -> None:
         values = {"loss": self._evaluation_loss.pop(), **metrics.compute()}
-        self.log_dict({f"{split}_{name}": value for name, value in values.items()})
+        self.log_dict({f"{split}_{name}": value for name, value in values.items() if value.ndim == 0})
+        if split == "test":
+            self.test_report = {f"test_{name}": value for name, value in values.items() if value.ndim > 0}
         metrics.reset()
 
 
 def build_task(
-    family: str, settings: Mapping[str, Any], info: DataInfo, *, max_epochs: int, steps_per_epoch: int
+    family: str,
+    settings: Mapping[str, Any],
+    info: DataInfo,
+    *,
+    max_epochs: int,
+    steps_per_epoch: int,
+    auroc: bool = False,
 ) -> SupervisedTask:
     """Build a family's network with fresh weights, and the task that trains it.
 
@@ -215,6 +227,7 @@ def build_task(
         info: Of the data.
         max_epochs: Of the whole trial.
         steps_per_epoch: Training batches in an epoch.
+        auroc: Whether to log val_auroc too.
 
     Raises:
         ConfigError: A setting is unknown, breaks its rule, or contradicts another one or the data.
@@ -228,4 +241,5 @@ def build_task(
         max_epochs=max_epochs,
         steps_per_epoch=steps_per_epoch,
         hyperparameters={"family": family, **config.to_dict()},
+        auroc=auroc,
     )

@@ -25,7 +25,7 @@ from service.sources import make_source, spec_keys
 from service.spec import Mode, ModuleFamily, Spec, known_mode
 
 METRICS: Mapping[str, tuple[str, ...]] = {
-    "classification": ("val_accuracy", "val_macro_f1", "val_loss"),
+    "classification": ("val_accuracy", "val_macro_f1", "val_auroc", "val_loss"),
     "regression": ("val_rmse", "val_mae", "val_r2", "val_loss"),
 }
 DEFAULT_METRIC = {"classification": "val_accuracy", "regression": "val_rmse"}
@@ -218,13 +218,15 @@ def _check_range_test(spec: Spec, space: SearchSpace) -> None:
 
 
 def _check_settings(spec: Spec, space: SearchSpace, info: DataInfo) -> None:
-    """Make the family's settings once for every edge of the space, so that no trial meets a bad value."""
+    """Make the settings and the loss once for every edge of the space, so that no trial meets a bad value."""
     from lightning_modules.augmentation import check_augmentation
     from lightning_modules.families import split_settings
+    from lightning_modules.losses import make_loss
 
     def check(settings: Mapping[str, Any]) -> None:
         _, recipe = split_settings(spec.family_name, settings)
         check_augmentation(recipe, info)
+        make_loss(recipe, info)
 
     fixed = {key: value for key, value in spec.model.items() if value is not None}
     with _field_errors("model"):

@@ -55,9 +55,13 @@ class _Splits(Section):
 
 
 class NamedData(_Splits):
-    """A built-in set that needs no download."""
+    """A set that comes along with scikit-learn, or MNIST or Fashion-MNIST, which are downloaded at the first use.
 
-    name: str = Field(description="digits, breast_cancer, wine or diabetes")
+    Downloads are checked and kept in `$TUNELADDER_DATA/NAME`, else in `~/.cache/tuneladder/NAME`. Without internet
+    put the set's four `.gz` files there.
+    """
+
+    name: str = Field(description="digits, breast_cancer, wine, diabetes, mnist or fashion_mnist")
 
 
 class TableData(_Splits):

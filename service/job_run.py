@@ -16,8 +16,7 @@ from service.context import leg_context, trial_settings
 from service.engine.base import Engine
 from service.engine.train import LegContext
 from service.errors import ConflictError, JobFailedError
-from service.export.metrics import best_metrics
-from service.export.winner import export_trial
+from service.export.winner import export_trial, validation_metrics
 from service.home import Home
 from service.plans import find_starts_at, plan_job
 from service.probes import Prober, check_overfit, measure_lr_range
@@ -221,7 +220,7 @@ class JobRun:
                 "best": {
                     "number": number,
                     "params": dict(trial.params),
-                    "metrics": best_metrics(store, job_id, trial),
+                    "metrics": validation_metrics(store, job_id, trial, self.resolved),
                     "epoch": trial.best_epoch,
                 },
                 "test": test,
@@ -231,7 +230,7 @@ class JobRun:
             },
         )
 
-    def _test(self, number: int) -> dict[str, float | None]:
+    def _test(self, number: int) -> dict[str, Any]:
         """Read the test split, once in the job's life; after a crash the answer on record is taken."""
         store, job_id = self.store, self.job.id
         known = store.test_read(job_id)
@@ -241,20 +240,24 @@ class JobRun:
 
         store.claim_test_read(job_id, number)
         trial = store.trial(job_id, number)
-        source = self.resolved.source
-        measured = evaluate(
-            self.context,
-            self.checkpoints.read(job_id, number, trial.epochs),
-            trial.params,
-            source.read_test() if source else None,
-        )
-        metrics = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+        test = self.resolved.source.read_test() if self.resolved.source else None
+        measured = evaluate(self.context, self.checkpoints.read(job_id, number, trial.epochs), trial.params, test)
+        if test is not None and test.unknown_ratio is not None:
+            measured["test_unknown_ratio"] = test.unknown_ratio
+        metrics = {name: _finite(value) for name, value in measured.items()}
         return dict(store.record_test_metrics(job_id, metrics).metrics or {})
 
     def _count_time(self) -> None:
         now = time.monotonic()
         self.store.add_active_time(self.job.id, max(0.0, now - self._counted_to))
         self._counted_to = now
+
+
+def _finite(value: Any) -> Any:
+    """Write a number that is none as None, in mappings of numbers too: JSON has no other word for it."""
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return value if math.isfinite(value) else None
 
 
 def _flush(follower: MlflowFollower, say: Say) -> None:

@@ -96,7 +96,7 @@ def default_params(spec: Spec, space: SearchSpace) -> dict[str, Value]:
     params = space.defaults()
     if "lr" not in params or not isinstance(spec.family, str):
         return params
-    optimizer = spec.model.get("optimizer") or "adamw"  # what the defaults of the families are meant for
+    optimizer = str(spec.model.get("optimizer") or "adamw")  # what the defaults of the families are meant for
     lr = scaled_learning_rate(float(params["lr"]), before={"optimizer": "adamw"}, after={"optimizer": optimizer})
     return params | {"lr": lr}
 

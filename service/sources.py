@@ -48,7 +48,6 @@ def _source_class(section: DataSection) -> type[DataSource]:
     from lightning_modules import data
 
     classes: Mapping[type, type[DataSource]] = {
-        NamedData: data.BuiltinSource,
         TableData: data.TableSource,
         IdxData: data.IdxSource,
         ImagesData: data.ImageFolderSource,
@@ -58,6 +57,8 @@ def _source_class(section: DataSection) -> type[DataSource]:
     }
     if isinstance(section, ModuleData):
         raise TypeError("a LightningDataModule has no source")
+    if isinstance(section, NamedData):
+        return data.PublishedSource if section.name in data.PUBLISHED_SETS else data.BuiltinSource
     return classes[type(section)]
 
 

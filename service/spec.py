@@ -23,7 +23,7 @@ Mode = Literal["min", "max"]
 ExportFormat = Literal["checkpoint", "safetensors"]
 Primitive = bool | int | float | str | None
 
-_METRICS_UP = frozenset({"val_accuracy", "val_macro_f1", "val_r2"})
+_METRICS_UP = frozenset({"val_accuracy", "val_macro_f1", "val_auroc", "val_r2"})
 _METRICS_DOWN = frozenset({"val_loss", "val_rmse", "val_mae"})
 _DURATION_RULE = "a duration is a number of seconds or a text such as 90s, 30m, 1h30m"
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?\s*(?:(\d+(?:\.\d+)?)m)?\s*(?:(\d+(?:\.\d+)?)s)?")
@@ -262,7 +262,7 @@ class Spec(Section):
     data: Annotated[DataSection, BeforeValidator(pick_data)] = Field(
         description="what it is trained on: the key of a kind, such as name or csv, and the keys that go with it"
     )
-    model: dict[str, Primitive] = Field(
+    model: dict[str, Primitive | dict[str, Primitive]] = Field(
         default_factory=dict, description="settings of the family that are fixed, not searched"
     )
     objective: Objective = Field(Objective(), description="what better means")

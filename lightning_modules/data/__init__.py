@@ -1,9 +1,9 @@
 """Data sources, their splits and preprocessing, and the Lightning data module that trains on them.
 
-A source reads files (`BuiltinSource`, `TableSource`, `IdxSource`, `TextSource`, `NpzSource`, `SeriesSource`,
-`ImageFolderSource`);
-`ArrayDataModule` makes batches of what it gives; `preprocessor_from_dict` turns raw rows into inputs afterwards.
-pandas and scikit-learn are imported when a source reads.
+A source reads files (`BuiltinSource`, `PublishedSource`, `TableSource`, `IdxSource`, `ImageFolderSource`,
+`TextSource`, `NpzSource`, `SeriesSource`); `ArrayDataModule` makes batches of what it gives;
+`preprocessor_from_dict` turns raw rows into inputs afterwards. pandas, scikit-learn and requests are imported
+when a source reads.
 """
 
 from lightning_modules.data.base import DataInfo, DataSource, Kind, Split, TaskType, TrainingData
@@ -20,6 +20,7 @@ from lightning_modules.data.preprocessing import (
     TextPreprocessor,
     preprocessor_from_dict,
 )
+from lightning_modules.data.published import PUBLISHED_SETS, PublishedSource
 from lightning_modules.data.series import SeriesSource
 from lightning_modules.data.splits import SplitIndices, split_rows
 from lightning_modules.data.table import TableSource
@@ -27,6 +28,7 @@ from lightning_modules.data.texts import TextSource
 
 __all__ = [
     "BUILTIN_NAMES",
+    "PUBLISHED_SETS",
     "ArrayDataModule",
     "Augment",
     "BatchLoader",
@@ -39,6 +41,7 @@ __all__ = [
     "Kind",
     "NpzSource",
     "Preprocessor",
+    "PublishedSource",
     "SeriesPreprocessor",
     "SeriesSource",
     "Split",

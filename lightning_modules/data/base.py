@@ -54,6 +54,7 @@ class Split:
 
     inputs: Mapping[str, np.ndarray[Any, Any]]
     target: np.ndarray[Any, Any]
+    unknown_ratio: float | None = None  # of texts: the share of words that the vocabulary does not hold
 
     def __len__(self) -> int:
         return len(self.target)

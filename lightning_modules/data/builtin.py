@@ -11,6 +11,7 @@ import numpy as np
 from lightning_modules.data.columns import TabularPreprocessor
 from lightning_modules.data.pixels import ImagePreprocessor
 from lightning_modules.data.preprocessor import Preprocessor
+from lightning_modules.data.published import PUBLISHED_SETS
 from lightning_modules.data.source import Contents, Rows, SplitSource
 from lightning_modules.errors import DataError
 
@@ -34,7 +35,8 @@ class BuiltinSource(SplitSource):
         super().__post_init__()
         if self.name not in BUILTIN_NAMES:
             raise DataError(
-                f"a built-in set is one of {', '.join(BUILTIN_NAMES)}, got {self.name!r}: choose one", field="name"
+                f"a set is one of {', '.join((*BUILTIN_NAMES, *PUBLISHED_SETS))}, got {self.name!r}: choose one",
+                field="name",
             )
 
     def _read(self) -> Contents:

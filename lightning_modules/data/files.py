@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_modules.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+    """A published file: its name behind each mirror's address, and its MD5 checksum as published."""
+
+    name: str
+    md5: str
 
 
 def check_file(path: Path, *, field: str) -> None:

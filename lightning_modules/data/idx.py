@@ -48,7 +48,7 @@ class IdxSource(SplitSource):
     def _read(self) -> Contents:
         pairs = _find_pairs(Path(self.folder))
         if len(pairs) == 1:
-            return Contents(rows=_read_pair(*next(iter(pairs.values()))), task="classification")
+            return Contents(rows=read_pair(*next(iter(pairs.values()))), task="classification")
         test = [prefix for prefix in pairs if "t10k" in prefix or "test" in prefix]
         train = [prefix for prefix in pairs if "train" in prefix and prefix not in test]
         if len(pairs) != 2 or len(test) != 1 or len(train) != 1:
@@ -57,7 +57,7 @@ class IdxSource(SplitSource):
                 f"{self.folder} has {', '.join(sorted(pairs))}: keep the files of one set",
                 field="folder",
             )
-        rows, test_rows = _read_pair(*pairs[train[0]]), _read_pair(*pairs[test[0]])
+        rows, test_rows = read_pair(*pairs[train[0]]), read_pair(*pairs[test[0]])
         if rows.raw.shape[1:] != test_rows.raw.shape[1:]:
             raise DataError(
                 f"training and test images must have one size, got {rows.raw.shape[1:]} and "
@@ -143,7 +143,12 @@ def _find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
     return {prefix: (files["images"], files["labels"]) for prefix, files in found.items()}
 
 
-def _read_pair(image_path: Path, label_path: Path) -> Rows:
+def read_pair(image_path: Path, label_path: Path) -> Rows:
+    """Read a file of images and the file of their labels; a label is the text of its number.
+
+    Raises:
+        DataError: A file cannot be read, or they do not belong together.
+    """
     images, labels = read_idx(image_path, num_axes=3), read_idx(label_path, num_axes=1)
     if len(images) != len(labels):
         raise DataError(

@@ -21,7 +21,7 @@ from lightning_modules.errors import DataError
 
 _log = logging.getLogger(__name__)
 
-# Above this share the network hardly reads what it is validated on; TREC without words seen once has 0.14.
+# Above this share the network hardly reads what it is measured on; TREC without words seen once has 0.14.
 _UNKNOWN_RATIO_WARNING = 0.3
 
 
@@ -109,28 +109,22 @@ class SplitSource(DataSource):
         fitted = self._fit_training()
         train = _make_split(fitted.train, fitted)
         validation = _make_split(fitted.validation, fitted)
+        _warn_of_unknown_words("validation", validation)
         info = _describe(fitted, train, validation)
-        preprocessing = fitted.preprocessor.to_dict()
-        unknown_ratio = fitted.preprocessor.unknown_ratio(validation.inputs)
-        if unknown_ratio is not None:
-            preprocessing["unknown_ratio_validation"] = unknown_ratio
-            if unknown_ratio > _UNKNOWN_RATIO_WARNING:
-                _log.warning(
-                    "%.0f %% of the validation split's words are unknown: lower min_frequency or add texts",
-                    100 * unknown_ratio,
-                )
         return TrainingData(
             info=info,
             train=train,
             validation=validation,
-            preprocessing=preprocessing,
+            preprocessing=fitted.preprocessor.to_dict(),
             fingerprint=fingerprint_arrays(info, train, validation),
         )
 
     def read_test(self) -> Split:
         """Read the test split, preprocessed with what is fitted on the training split."""
         fitted = self._fit_training()
-        return _make_split(fitted.test, fitted)
+        test = _make_split(fitted.test, fitted)
+        _warn_of_unknown_words("test", test)
+        return test
 
     def _fit_training(self) -> _Fitted:
         contents = self._read()
@@ -163,7 +157,17 @@ class SplitSource(DataSource):
 def _make_split(rows: Rows, fitted: _Fitted) -> Split:
     coder = fitted.coder
     target = coder.encode(rows.target.tolist()) if isinstance(coder, ClassCoder) else coder.encode(rows.target)
-    return Split(inputs=fitted.preprocessor.transform(rows.raw), target=target)
+    inputs = fitted.preprocessor.transform(rows.raw)
+    return Split(inputs=inputs, target=target, unknown_ratio=fitted.preprocessor.unknown_ratio(inputs))
+
+
+def _warn_of_unknown_words(name: str, split: Split) -> None:
+    if split.unknown_ratio is not None and split.unknown_ratio > _UNKNOWN_RATIO_WARNING:
+        _log.warning(
+            "%.0f %% of the %s split's words are unknown: lower min_frequency or add texts",
+            100 * split.unknown_ratio,
+            name,
+        )
 
 
 def _describe(fitted: _Fitted, train: Split, validation: Split) -> DataInfo:

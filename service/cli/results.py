@@ -103,7 +103,9 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
         console.print(describe_importances(importances), highlight=False, soft_wrap=True)
     for note in _check_notes(result.get("checks") or {}):
         console.print(note, highlight=False, soft_wrap=True)
-    test = ", ".join(f"{name} {value_text(number)}" for name, number in (result.get("test") or {}).items())
+    measured = result.get("test") or {}
+    numbers = {name: number for name, number in measured.items() if not isinstance(number, Mapping)}
+    test = ", ".join(f"{name} {value_text(number)}" for name, number in numbers.items())
     console.print(f"test split, read once: {test}", style="bold", highlight=False, soft_wrap=True)
     console.print(f"bundle: {result.get('bundle')}", highlight=False, soft_wrap=True)
     where = "" if home == Path(".tuneladder") else f" --home {shlex.quote(str(home))}"

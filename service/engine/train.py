@@ -20,8 +20,9 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from lightning_modules.augmentation import make_augmentation
 from lightning_modules.data import ArrayDataModule, Augment, Split, TrainingData, batches
 from lightning_modules.families import FAMILIES, split_settings
+from lightning_modules.metrics import name_classes
 from lightning_modules.seeding import seeded
-from lightning_modules.task import build_task
+from lightning_modules.task import SupervisedTask, build_task
 from lightning_modules.training import Precision, TrainingOutcome, TrainingSettings, evaluate_best, train
 from lightning_modules.trial import Mode
 from service.legs import Leg, LegResult, Measurement, Member, MemberResult
@@ -105,7 +106,7 @@ def evaluate(
     checkpoint: bytes,
     params: Mapping[str, Any],
     test: Split | pl.LightningDataModule | None = None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Test the best epoch's weights of a trial. For the winner alone: a test split is read once.
 
     Args:
@@ -115,7 +116,9 @@ def evaluate(
         test: The test split, or a data module that gives it; None for the context's own data module.
 
     Returns:
-        What the module logs, such as test_loss; empty where a person's own module or data module has no test.
+        What the module logs, such as test_loss, and for classification by a family test_per_class_f1 and
+        test_confusion_matrix by the names of the classes; empty where a person's own module or data module has no
+        test.
 
     Raises:
         ValueError: The checkpoint holds no best epoch, or no test split is given for built-in data.
@@ -132,7 +135,10 @@ def evaluate(
             return {}
     if not is_overridden("test_step", module, parent=pl.LightningModule):
         return {}
-    return evaluate_best(module, data, settings=context.training, checkpoint=checkpoint)
+    logged = evaluate_best(module, data, settings=context.training, checkpoint=checkpoint)
+    if not isinstance(module, SupervisedTask):
+        return logged
+    return {**logged, **name_classes(module.test_report, module.info)}
 
 
 def _train_or_fail(context: LegContext, leg: Leg, member: Member) -> MemberResult:
@@ -190,6 +196,7 @@ def _build_family(
         context.data.info,
         max_epochs=context.max_epochs,
         steps_per_epoch=datamodule.steps_per_epoch,
+        auroc=context.metric == "val_auroc",
     )
     return task, datamodule
 

@@ -66,7 +66,7 @@ def export_trial(
         spec=resolved.spec.model_dump(mode="json"),
         metrics={
             "best_epoch": trial.best_epoch,
-            "validation": best_metrics(store, job_id, trial),
+            "validation": validation_metrics(store, job_id, trial, resolved),
             "test": dict(read.metrics or {}) if read and read.trial == number else None,
         },
         lineage=_lineage(store, job_id, trial, resolved),
@@ -76,6 +76,15 @@ def export_trial(
     path = write_bundle(contents, folder, replace=replace)
     store.record_export(job_id, number, str(path))
     return path
+
+
+def validation_metrics(
+    store: Store, job_id: str, trial: TrialRecord, resolved: ResolvedJob
+) -> dict[str, float | None]:
+    """Give a trial's metrics at its best epoch, and for texts the share of unknown words that they stand on."""
+    metrics = best_metrics(store, job_id, trial)
+    ratio = resolved.data.validation.unknown_ratio if resolved.data else None
+    return metrics if ratio is None else {**metrics, "val_unknown_ratio": ratio}
 
 
 def _lineage(store: Store, job_id: str, trial: TrialRecord, resolved: ResolvedJob) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import select
 
@@ -43,8 +44,8 @@ class Reads(Database):
                 )
             return test_read_record(row)
 
-    def record_test_metrics(self, job_id: str, metrics: Mapping[str, float | None]) -> TestRead:
-        """Put the test metrics on record, for good.
+    def record_test_metrics(self, job_id: str, metrics: Mapping[str, Any]) -> TestRead:
+        """Put the test metrics on record, for good: numbers by name, and mappings of what has one for each class.
 
         Raises:
             NotFoundError: Nobody claimed the look.

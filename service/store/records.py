@@ -145,7 +145,7 @@ class TestRead:
     job_id: str
     trial: int
     claimed_at: datetime
-    metrics: Mapping[str, float | None] | None  # None: claimed, and not answered yet
+    metrics: Mapping[str, Any] | None  # numbers, and mappings of them by class; None: claimed, not answered yet
 
 
 @dataclass(frozen=True, kw_only=True)

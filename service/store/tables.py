@@ -236,7 +236,7 @@ class TestReadRow(Base):
     job_id: Mapped[str] = mapped_column(Id, primary_key=True)
     trial: Mapped[int] = mapped_column(Integer)
     claimed_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    metrics: Mapped[dict[str, float | None] | None] = mapped_column(Document)
+    metrics: Mapped[dict[str, Any] | None] = mapped_column(Document)
 
 
 class TrackingRunRow(Base):

@@ -194,14 +194,22 @@ def incumbent_points(trials: Iterable[TrialRecord], mode: str | None) -> list[Po
 
 
 def test_points(read: TestRead | None) -> list[Point]:
-    """Turn the metrics of the test split into points of the job."""
+    """Turn the metrics of the test split into points of the job; those of classes are named `metric/class`.
+
+    A confusion matrix makes no points: it is in the bundle.
+    """
     if read is None or read.metrics is None:
         return []
     moment = milliseconds(read.claimed_at)
+    numbers: dict[str, Any] = {}
+    for key, thing in read.metrics.items():
+        numbers |= (
+            {f"{key}/{part}": n for part, n in thing.items()} if isinstance(thing, Mapping) else {key: thing}
+        )
     return [
-        Point(key=name(key), value=number, step=0, timestamp_ms=moment)
-        for key, number in read.metrics.items()
-        if number is not None
+        Point(key=name(key), value=float(number), step=0, timestamp_ms=moment)
+        for key, number in numbers.items()
+        if isinstance(number, int | float)
     ]
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tenacity
 from in_process import Command
 from mistakes import Case, check, replaced
 from PIL import Image
+
+from lightning_modules.data import download, published
 
 TABLE = "colour,size,kind\n" + "".join(f"{'red' if i % 3 else 'blue'},{i}.5,{'ab'[i % 2]}\n" for i in range(40))
 
@@ -48,7 +53,7 @@ def table(**more: Any) -> dict[str, Any]:
 CASES = [
     Case(
         "an unknown data set",
-        r"^data\.name: .*digits, .*got 'winee': choose one",
+        r"^data\.name: .*digits, .*, fashion_mnist, got 'winee': choose one",
         replaced(data={"name": "winee"}),
     ),
     Case(
@@ -313,6 +318,25 @@ CASES = [
         replaced(family="rnn", data={"name": "digits"}),
     ),
 ]
+
+
+def test_a_set_that_cannot_be_downloaded_says_which_files_to_put_where(
+    tuneladder: Command, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("data")
+    monkeypatch.setenv("TUNELADDER_DATA", str(folder))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "_WAIT", tenacity.wait_none())
+    with socket.socket() as taken:  # nobody listens here
+        taken.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        offline = {name: replace(known, mirrors=(nowhere,)) for name, known in published.PUBLISHED_SETS.items()}
+        monkeypatch.setattr(published, "PUBLISHED_SETS", offline)
+        message = (
+            r"^data\.name: the files are downloaded once, and no mirror gives train-images-idx3.* refused"
+            rf".*: connect to the internet, or put these into {folder}/mnist: train-images.*, t10k-labels.*\.gz "
+        )
+        check(Case("no network", message, replaced(family="cnn", data={"name": "mnist"})), tuneladder, tmp_path)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))

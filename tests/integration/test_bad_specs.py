@@ -144,6 +144,26 @@ CASES = [
         r"^search\.space\.rotation: augments image data, got tabular data: set it to 0",
         replaced(search={"space": {"rotation": {}}}),
     ),
+    Case(
+        "a loss of another task",
+        r"^model\.loss: a loss must fit the task, got 'mse' for classification: take auto or one of ",
+        replaced(model={"loss": "mse"}),
+    ),
+    Case(
+        "a weight for an unknown class",
+        r"^model\.class_weights: a class must be one of class_0, class_1, class_2, got 'class_9': ",
+        replaced(model={"class_weights": {"class_9": 2}}),
+    ),
+    Case(
+        "a weight that is a text",
+        r"^model\.class_weights: a weight must be a finite number above 0 .*, got 'x' for 'class_0': change it",
+        replaced(model={"class_weights": {"class_0": "x"}}),
+    ),
+    Case(
+        "class weights without classes",
+        r"^model\.class_weights: class weights need classes, got 'balanced' for regression: take none",
+        replaced(data={"name": "diabetes"}, model={"class_weights": "balanced"}),
+    ),
     Case("a setting of another type", r"^model\.width: .*'wide'", replaced(model={"width": "wide"})),
     Case(
         "a parameter both fixed and searched",

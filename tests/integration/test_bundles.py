@@ -102,7 +102,7 @@ def test_texts(run: Run, tmp_path: Path) -> None:
     for name, rows in (("train.txt", lines(240, 1)), ("test.txt", lines(100, 2))):
         text = "".join(f"{kind}:fine {words}\n" for kind, words in rows)
         (tmp_path / name).write_bytes(text.encode("latin-1"))
-    data = {"text": "train.txt", "test": "test.txt", "encoding": "latin-1"}
+    data = {"text": "train.txt", "test": "test.txt", "encoding": "latin-1", "max_vocabulary": 12}
     result, bundle = run({"family": "rnn", "data": data, "model": {"width": 16, "embedding_dim": 8}})
     kinds, texts = zip(*lines(100, 2), strict=True)
     answer = predict(bundle, list(texts), tmp_path / "fresh")
@@ -110,6 +110,12 @@ def test_texts(run: Run, tmp_path: Path) -> None:
     accuracy = float((answer["predicted"] == np.asarray(kinds)).mean())
     assert accuracy == pytest.approx(result["test"]["test_accuracy"], abs=1e-6)
     assert accuracy > 0.7
+    metrics = json.loads((bundle / "metrics.json").read_text())
+    known = json.loads((bundle / "bundle.json").read_text())["preprocessing"]["words"]
+    words = [word for text in texts for word in text.split()]
+    unknown = sum(word not in known for word in words) / len(words)
+    assert metrics["test"]["test_unknown_ratio"] == pytest.approx(unknown)
+    assert 0 < metrics["validation"]["val_unknown_ratio"] == result["best"]["metrics"]["val_unknown_ratio"] < 0.3
 
 
 @pytest.mark.parametrize("family", ["rnn", "cnn"])

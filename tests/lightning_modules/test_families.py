@@ -58,7 +58,7 @@ def test_a_config_is_frozen_and_every_field_says_its_rule_and_why(kind):
     with pytest.raises(FrozenInstanceError):
         setattr(kind(), kind.field_names()[0], 1)
     for spec in fields(kind):
-        assert spec.metadata["type"] in ("number", "integer", "choice", "flag")
+        assert spec.metadata["type"] in ("number", "integer", "choice", "choice or weights", "flag")
         assert spec.metadata["why"]
 
 

@@ -12,7 +12,7 @@ from lightning_modules.losses import (
     LOSSES,
     BinaryCrossEntropy,
     FocalLoss,
-    class_weights,
+    balanced_weights,
     make_loss,
     num_outputs,
 )
@@ -133,15 +133,47 @@ def test_a_regression_loss_never_compares_every_row_with_every_other():
 
 
 def test_balanced_weights_give_every_class_the_same_say_and_an_average_row_weight_1():
-    weights = class_weights(CLASSES)
+    weights = balanced_weights(CLASSES)
     counts = torch.tensor(CLASSES.class_counts)
     torch.testing.assert_close(weights * counts, torch.full((3,), 20 / 3))
-    assert class_weights(replace(CLASSES, class_counts=(10, 10, 0))).tolist() == [1.0, 1.0, 0.0]
+    assert balanced_weights(replace(CLASSES, class_counts=(10, 10, 0))).tolist() == [1.0, 1.0, 0.0]
 
 
 def test_balanced_weights_need_the_counts():
     with pytest.raises(ConfigError, match="needs the count of each of 3 classes"):
         make_loss(Recipe(class_weights="balanced"), replace(CLASSES, class_counts=()))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_weights_by_name_count_a_row_as_often_as_they_say(loss):
+    named = replace(CLASSES, class_names=("cat", "dog", "eel"))
+    logits, target = _logits()
+    weighted = make_loss(Recipe(loss=loss, class_weights={"eel": 3, "cat": 2.0}), named)(logits, target)
+    rows = torch.cat(
+        [torch.arange(len(target)), (target == 0).nonzero()[:, 0], *[(target == 2).nonzero()[:, 0]] * 2]
+    )
+    plain = make_loss(Recipe(loss=loss), named)(logits[rows], target[rows])
+    torch.testing.assert_close(weighted, plain)
+
+
+@pytest.mark.parametrize(
+    ("weights", "info", "message"),
+    [
+        ("heavy", CLASSES, "must be none, balanced or weights by name, got 'heavy'"),
+        (["cat"], CLASSES, r"must be none, balanced or weights by name, got \['cat'\]"),
+        ({"cat": 0}, CLASSES, "a weight must be a finite number above 0 behind a name, got 0 for 'cat'"),
+        ({"cat": math.nan}, CLASSES, "a weight must be a finite number above 0 behind a name, got nan"),
+        ({"cat": True}, CLASSES, "a weight must be .* got True"),
+        ({1: 2.0}, CLASSES, "a weight must be .* got 2.0 for 1"),
+        ({"cot": 2.0}, CLASSES, "a class must be one of cat, dog, eel, got 'cot': did you mean 'cat'"),
+        ({"cat": 2.0}, VALUES, "class weights need classes, got .* for regression: take none"),
+        ("balanced", VALUES, "class weights need classes, got 'balanced' for regression"),
+    ],
+)
+def test_class_weights_that_do_not_fit_are_refused(weights, info, message):
+    named = replace(info, class_names=("cat", "dog", "eel"))
+    with pytest.raises(ConfigError, match=f"^class_weights: {message}"):
+        make_loss(Recipe(class_weights=weights), named)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics as reference
 
 from lightning_modules.data.base import DataInfo
-from lightning_modules.metrics import class_probabilities, make_metrics, make_report_metrics
+from lightning_modules.metrics import class_probabilities, make_metrics, make_report_metrics, name_classes
 
 CLASSES = DataInfo(kind="tabular", task="classification", num_outputs=4, num_train=20, num_validation=5)
 VALUES = DataInfo(
@@ -51,6 +51,31 @@ def test_an_epochs_metrics_are_the_cheap_ones_and_auroc_on_request():
     logits, target = _classified()
     assert set(_feed(make_metrics(CLASSES), logits, target)) == {"accuracy", "macro_f1"}
     assert set(_feed(make_metrics(CLASSES, auroc=True), logits, target)) == {"accuracy", "macro_f1", "auroc"}
+
+
+def test_a_class_that_does_not_occur_is_left_out_of_the_area():
+    logits, target = _classified()
+    kept = target != 3
+    values = _feed(make_report_metrics(CLASSES), logits[kept], target[kept], parts=2)
+    probabilities = logits.softmax(1)[kept]
+    areas = [reference.roc_auc_score(target[kept] == k, probabilities[:, k]) for k in range(3)]
+    assert values["auroc"] == pytest.approx(np.mean(areas), abs=1e-6)
+
+
+def test_one_class_alone_has_no_area():
+    values = _feed(make_report_metrics(CLASSES), torch.randn(9, 4), torch.zeros(9, dtype=torch.int64))
+    assert np.isnan(values["auroc"])
+
+
+def test_a_report_is_written_by_the_names_of_the_classes():
+    named = replace(CLASSES, num_outputs=3, class_names=("cat", "dog", "eel"))
+    counts = torch.tensor([[4, 0, 1], [0, 0, 0], [2, 0, 3]])
+    report = {"per_class_f1": torch.tensor([0.5, 0.0, 1.0]), "confusion_matrix": counts}
+    assert name_classes(report, named) == {
+        "per_class_f1": {"cat": 0.5, "dog": 0.0, "eel": 1.0},
+        "confusion_matrix": {"cat": {"cat": 4, "eel": 1}, "dog": {}, "eel": {"cat": 2, "eel": 3}},
+    }
+    assert name_classes({"f1": torch.ones(3)}, replace(named, class_names=()))["f1"] == {"0": 1, "1": 1, "2": 1}
 
 
 def test_macro_f1_counts_a_rare_class_as_much_as_a_frequent_one():

@@ -145,7 +145,7 @@ def test_a_test_logs_the_same_metrics_under_test(digits: TrainingData) -> None:
     test = source("digits").read_test()
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     (logged,) = trainer.test(task, dataloaders=batches(test), verbose=False)
-    assert set(logged) == {"test_loss", "test_accuracy", "test_macro_f1"}
+    assert set(logged) == {"test_loss", "test_accuracy", "test_macro_f1", "test_auroc"}
     logits, target = logits_and_target(task, test)
     assert logged["test_accuracy"] == pytest.approx((logits.argmax(dim=1) == target).float().mean().item())
 

@@ -274,7 +274,8 @@ def test_the_winner_is_tested_with_its_best_epochs_weights(digits: TrainingData,
     context, params = mlp(digits, precision="64"), {"lr": 0.01, "dropout": 0.2}
     (result,) = run(context, member(**params), end=4)
     metrics = evaluate(context, result.checkpoint or b"", params, test_split)
-    assert set(metrics) == {"test_loss", "test_accuracy", "test_macro_f1"}
+    reported = {"test_per_class_f1", "test_confusion_matrix"}
+    assert set(metrics) == {"test_loss", "test_accuracy", "test_macro_f1", "test_auroc"} | reported
     task = build_task("mlp", {"width": 32, **params}, digits.info, max_epochs=4, steps_per_epoch=1).double()
     task.load_state_dict(best_state(result.checkpoint or b"")[0])
     image = torch.from_numpy(np.array(test_split.inputs["image"])).double()

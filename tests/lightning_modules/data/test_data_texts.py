@@ -42,12 +42,12 @@ def test_trecs_questions_have_six_coarse_classes(trec: TrainingData) -> None:
 
 
 @needs_trec
-def test_the_share_of_unknown_words_on_validation_is_kept(trec: TrainingData) -> None:
-    tokens, lengths = trec.validation.inputs["tokens"], trec.validation.inputs["lengths"]
-    ratio = trec.preprocessing["unknown_ratio_validation"]
-    assert ratio == (tokens == 1).sum() / lengths.sum()
-    assert 0.05 < ratio < 0.3
-    assert _trec(min_frequency=20).read_training().preprocessing["unknown_ratio_validation"] > ratio
+def test_the_share_of_unknown_words_is_measured_on_each_split(trec: TrainingData) -> None:
+    for split in (trec.train, trec.validation, _trec().read_test()):
+        tokens, lengths = split.inputs["tokens"], split.inputs["lengths"]
+        assert split.unknown_ratio == (tokens == 1).sum() / lengths.sum()
+    assert trec.train.unknown_ratio < trec.validation.unknown_ratio < 0.3
+    assert _trec(min_frequency=20).read_training().validation.unknown_ratio > trec.validation.unknown_ratio
 
 
 @needs_trec
@@ -165,8 +165,12 @@ def test_a_test_label_that_training_never_saw_is_told_before_the_search(tmp_path
 
 def test_many_unknown_words_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "texts").write_text("".join(f"{'AB'[i % 2]} only{i}\n" for i in range(40)))
-    TextSource(path=tmp_path / "texts").read_training()
-    assert "100 % of the validation split's words are unknown: lower min_frequency" in caplog.text
+    source = TextSource(path=tmp_path / "texts")
+    for split, read in (("validation", source.read_training), ("test", source.read_test)):
+        caplog.clear()
+        read()
+        assert f"100 % of the {split} split's words are unknown: lower min_frequency" in caplog.text
+        assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,11 @@ FINAL: dict[int, tuple[MemberState, int]] = {
     3: ("failed", 2),
 }
 
+BY_CLASS = {
+    "test_per_class_f1": {"cat": 0.5, "dog": 0.25},
+    "test_confusion_matrix": {"cat": {"cat": 3, "dog": 1}, "dog": {}},
+}
+
 
 RESULT = {
     "best": {"number": 0, "params": {"lr": 1.0, "taper": True, "cap": None}, "metrics": {}, "epoch": 4},
@@ -95,7 +100,7 @@ def finished_job(store: Store, *, num_rounds: int = 1) -> JobRecord:
     store.record_stage_outcome(job.id, 0, {"adopted": True, "gain": 0.25, "why": "trial 0 improves | a lot"})
     store.finish_job(job.id, best_trial=0, result=RESULT)
     store.claim_test_read(job.id, 0)
-    store.record_test_metrics(job.id, {"test_accuracy": 0.85, "test_loss": None})
+    store.record_test_metrics(job.id, {"test_accuracy": 0.85, "test_loss": None, **BY_CLASS})
     store.record_export(job.id, 0, "/bundles/digits")
     return store.job(job.id)
 

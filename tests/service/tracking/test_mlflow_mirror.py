@@ -113,6 +113,10 @@ def test_the_parent_shows_the_job(store: Store, home: Path) -> None:
     )
     assert parent["latest"]["test_accuracy"] == 0.85
     assert "test_loss" not in parent["latest"]
+    of_classes = {
+        key: value for key, value in parent["latest"].items() if key.startswith(("test_per", "test_conf"))
+    }
+    assert of_classes == {"test_per_class_f1/cat": 0.5, "test_per_class_f1/dog": 0.25}
     best = store.trial(job.id, 0).best_value
     assert [point[:2] for point in parent["metrics"]["best_value"]] == [(best, s) for s in (8, 13, 16, 18, 24)]
     assert parent["artifacts"] == ["plan.json", "report.md", "result.json", "spec.yaml", "trials.csv"]
