@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Self
 
+from lightning_modules.data.base import DataInfo
 from lightning_modules.errors import ConfigError
 from lightning_modules.registry import unknown_name
 
@@ -36,6 +37,26 @@ def choice(default: str, options: Iterable[str], *, why: str) -> Any:
 def flag(default: bool, *, why: str) -> Any:
     """Declare a yes-or-no field."""
     return field(default=default, metadata={"type": "flag", "unit": "", "why": why})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingWarning:
+    """What is allowed and hardly meant: a setting without effect, or one that harms beside others.
+
+    Attributes:
+        field: The setting.
+        depends_on: The other settings by which it comes to that; empty where the data decides.
+        text: What is so and why, and the remedy.
+    """
+
+    field: str
+    depends_on: tuple[str, ...]
+    text: str
+
+
+def no_effect(name: str, *, because: Iterable[str] = (), text: str) -> SettingWarning:
+    """Warn of a setting that changes nothing; `because` names the settings that decide so."""
+    return SettingWarning(field=name, depends_on=tuple(because), text=f"has no effect {text}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +87,10 @@ class Config:
             if name not in known:
                 raise ConfigError(f"a setting {unknown_name(name, known)}", field=str(name))
         return cls(**settings)
+
+    def warnings(self, info: DataInfo) -> list[SettingWarning]:
+        """List what is allowed and hardly meant, whether a person set it or not."""
+        return []
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Started:
     plan: Plan
     num_slots: int
     resumed: bool
+    warnings: tuple[str, ...]  # about settings that are allowed and hardly meant
 
 
 OnStart = Callable[[Started], None]
@@ -154,7 +155,15 @@ class _Run:
         follower = self._follower()
         if on_start is not None:
             engine = self.seats.engine
-            on_start(Started(job=job, plan=self.plan, num_slots=engine.num_slots, resumed=resumed))
+            on_start(
+                Started(
+                    job=job,
+                    plan=self.plan,
+                    num_slots=engine.num_slots,
+                    resumed=resumed,
+                    warnings=self.resolved.warnings,
+                )
+            )
         say("training")
         try:
             outcome = self._search(observer, follower)

@@ -24,7 +24,8 @@ def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
     planned = plan_job(job)
     estimate = estimate_time(job, planned)
     if as_json:
-        write_json(planned.to_dict() | {"estimate": estimate.to_dict() if estimate else None})
+        rest = {"estimate": estimate.to_dict() if estimate else None, "warnings": list(job.warnings)}
+        write_json(planned.to_dict() | rest)
         return
     console = make_console()
     console.print(
@@ -51,6 +52,8 @@ def plan(spec: SpecArgument, as_json: JsonOption = False) -> None:
         console.print(f"not reached by this budget, open in the last stage only: {', '.join(planned.left_out)}")
     console.print(f"about {planned.num_trials} trials, at most {planned.budget_epochs} epochs in all")
     console.print(estimate.text() if estimate else "time: not estimated for data of your own")
+    for text in job.warnings:
+        console.print(f"warning: {text}", markup=False)
 
 
 def spaces(
