@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from lightning_modules.data.base import DataInfo
 from lightning_modules.errors import ConfigError
 from lightning_modules.registry import unknown_name
+
+if TYPE_CHECKING:
+    from lightning_modules.data.base import DataInfo
 
 
 def number(default: float, *, low: float, high: float, why: str, unit: str = "", above_low: bool = False) -> Any:
