@@ -9,17 +9,22 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.blocks.activations import ACTIVATIONS, make_activation, warn_if_saturating
+from lightning_modules.blocks.activations import ACTIVATIONS, make_activation
 from lightning_modules.blocks.conv_blocks import CONV_BLOCKS
 from lightning_modules.blocks.conv_pooling import HALVINGS, HEAD_POOLINGS, Downsample
 from lightning_modules.blocks.convolution import ConvStyle, ConvUnit
 from lightning_modules.blocks.dropout import make_dropout
 from lightning_modules.blocks.initialization import INIT_NAMES, initialize
 from lightning_modules.blocks.normalization import NORMS
-from lightning_modules.config import choice, integer, number
+from lightning_modules.config import SettingWarning, choice, integer, no_effect, number
 from lightning_modules.data.base import DataInfo, Kind
 from lightning_modules.errors import ConfigError
-from lightning_modules.network import NetworkConfig
+from lightning_modules.network import (
+    NetworkConfig,
+    disharmony_warnings,
+    norm_position_warnings,
+    saturation_warnings,
+)
 
 _INCEPTION_WIDTH = 16  # four branches of 4 channels
 _SMALLEST_HALVED = 4  # positions along a side: below it, halving would leave fewer than 2
@@ -87,8 +92,23 @@ class CNNConfig(NetworkConfig):
                 "norm over a branch of fewer than 4 channels leaves nothing to learn from",
                 field="width",
             )
+
+    def warnings(self, info: DataInfo) -> list[SettingWarning]:
+        """List settings that the block, the norm or the data leaves without effect, and what harms."""
+        found = [*norm_position_warnings(self.norm)]
+        if self.block == "temporal":
+            found.append(
+                no_effect("pooling", because=("block",), text="with block temporal, which keeps the length")
+            )
+        if self.kernel_size == 1:
+            text = "with kernel_size 1: one point has no distance"
+            found.append(no_effect("dilation", because=("kernel_size",), text=text))
+        if info.kind == "series":
+            found.append(no_effect("head_grid", text="on series, which are pooled to one value a channel"))
         if self.block in ("plain", "inception", "dense"):  # shortcuts carry the gradient past the activations
-            warn_if_saturating(self.activation, self.stages * self.blocks_per_stage)
+            depth = self.stages * self.blocks_per_stage
+            found += saturation_warnings(self.activation, depth, because=("stages", "blocks_per_stage", "block"))
+        return [*found, *disharmony_warnings("dropout2d", self.dropout2d, self.norm)]
 
     def build(self, info: DataInfo, num_outputs: int | None = None) -> CNN:
         """Make the network; see `NetworkConfig.build`."""

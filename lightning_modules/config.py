@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lightning_modules.errors import ConfigError
 from lightning_modules.registry import unknown_name
+
+if TYPE_CHECKING:
+    from lightning_modules.data.base import DataInfo
 
 
 def number(default: float, *, low: float, high: float, why: str, unit: str = "", above_low: bool = False) -> Any:
@@ -45,6 +48,26 @@ def choice_or_weights(default: str, options: Iterable[str], *, why: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SettingWarning:
+    """What is allowed and hardly meant: a setting without effect, or one that harms beside others.
+
+    Attributes:
+        field: The setting.
+        depends_on: The other settings by which it comes to that; empty where the data decides.
+        text: What is so and why, and the remedy.
+    """
+
+    field: str
+    depends_on: tuple[str, ...]
+    text: str
+
+
+def no_effect(name: str, *, because: Iterable[str] = (), text: str) -> SettingWarning:
+    """Warn of a setting that changes nothing; `because` names the settings that decide so."""
+    return SettingWarning(field=name, depends_on=tuple(because), text=f"has no effect {text}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Named settings, each a JSON primitive or a mapping of names to numbers, with a rule of its own.
 
@@ -72,6 +95,10 @@ class Config:
             if name not in known:
                 raise ConfigError(f"a setting {unknown_name(name, known)}", field=str(name))
         return cls(**settings)
+
+    def warnings(self, info: DataInfo) -> list[SettingWarning]:
+        """List what is allowed and hardly meant, whether a person set it or not."""
+        return []
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:

@@ -10,15 +10,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.blocks.activations import ACTIVATIONS, warn_if_saturating
+from lightning_modules.blocks.activations import ACTIVATIONS
 from lightning_modules.blocks.dense import DENSE_BLOCKS, DenseStyle
 from lightning_modules.blocks.dropout import make_dropout
 from lightning_modules.blocks.initialization import INIT_NAMES, initialize
 from lightning_modules.blocks.normalization import make_norm
-from lightning_modules.config import choice, flag, integer, number
+from lightning_modules.config import SettingWarning, choice, flag, integer, no_effect, number
 from lightning_modules.data.base import DataInfo, Kind
 from lightning_modules.errors import ConfigError
-from lightning_modules.network import NetworkConfig
+from lightning_modules.network import (
+    NetworkConfig,
+    disharmony_warnings,
+    norm_position_warnings,
+    saturation_warnings,
+)
 
 _NARROWEST = 4  # features of a layer: a norm over fewer leaves nothing to learn from
 
@@ -61,10 +66,20 @@ class MLPConfig(NetworkConfig):
     )
     init: str = choice("auto", INIT_NAMES, why="auto chooses by activation")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def warnings(self, info: DataInfo) -> list[SettingWarning]:
+        """List settings that the block, the norm or the data leaves without effect, and what harms."""
+        found = [*norm_position_warnings(self.norm)]
+        if _is_gated(self.block):
+            rest = ", but for the initial weights that init auto chooses by it" if self.init == "auto" else ""
+            text = f"with block {self.block}, whose gate is its activation{rest}"
+            found.append(no_effect("activation", because=("block",), text=text))
+        if self.depth == 1:
+            found.append(no_effect("taper", because=("depth",), text="with depth 1: there is no narrower block"))
+        if not info.cardinalities:
+            found.append(no_effect("embedding_dim", text="on data without categorical columns"))
         if self.block == "plain":  # shortcuts carry the gradient past the activations
-            warn_if_saturating(self.activation, self.depth)
+            found += saturation_warnings(self.activation, self.depth, because=("depth", "block"))
+        return [*found, *disharmony_warnings("dropout", self.dropout, self.norm)]
 
     def widths(self) -> list[int]:
         """List the width of each block."""

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from lightning_modules.config import Config
+from lightning_modules.blocks.activations import saturation
+from lightning_modules.blocks.dropout import disharmony
+from lightning_modules.config import Config, SettingWarning, no_effect
 from lightning_modules.data.base import DataInfo, Kind
 from lightning_modules.errors import ConfigError
 
@@ -50,3 +52,21 @@ _FAMILY_FOR: dict[Kind, str] = {
     "text": "rnn",
     "series": "rnn or cnn",
 }
+
+
+def norm_position_warnings(norm: str) -> list[SettingWarning]:
+    """Warn of a place for a norm that is not there."""
+    text = "with norm none: there is nothing to place"
+    return [no_effect("norm_position", because=("norm",), text=text)] if norm == "none" else []
+
+
+def saturation_warnings(activation: str, num_layers: int, *, because: tuple[str, ...]) -> list[SettingWarning]:
+    """Warn of a deep stack of saturating activations."""
+    text = saturation(activation, num_layers)
+    return [] if text is None else [SettingWarning(field="activation", depends_on=because, text=text)]
+
+
+def disharmony_warnings(name: str, rate: float, norm: str) -> list[SettingWarning]:
+    """Warn of much dropout beside a batch norm."""
+    text = disharmony(rate, norm)
+    return [] if text is None else [SettingWarning(field=name, depends_on=("norm",), text=text)]

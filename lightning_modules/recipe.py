@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lightning_modules.config import Config, choice, choice_or_weights, flag, integer, number
+from lightning_modules.config import (
+    Config,
+    SettingWarning,
+    choice,
+    choice_or_weights,
+    flag,
+    integer,
+    no_effect,
+    number,
+)
+from lightning_modules.data.base import DataInfo
 from lightning_modules.losses import CLASS_WEIGHTS, LOSSES
 from lightning_modules.optimizers import OPTIMIZERS
 from lightning_modules.schedules import SCHEDULES
@@ -117,3 +127,17 @@ class Recipe(Config):
     word_dropout: float = number(
         0.0, low=0.0, high=0.9, unit="share of the words", why="words of a text that become unknown"
     )
+
+    def warnings(self, info: DataInfo) -> list[SettingWarning]:
+        """List settings that the optimizer, the schedule, the loss or the task leaves without effect."""
+        found = []
+        if self.optimizer not in ("momentum", "nesterov"):
+            found.append(no_effect("momentum", because=("optimizer",), text=f"with optimizer {self.optimizer}"))
+        if not self.schedule.startswith("warmup"):
+            found.append(no_effect("warmup_epochs", because=("schedule",), text=f"with schedule {self.schedule}"))
+        for name, loss in (("focal_gamma", "focal"), ("huber_delta", "huber")):
+            if self.loss != loss:
+                found.append(no_effect(name, because=("loss",), text=f"with loss {self.loss}: take {loss}"))
+        if info.task == "regression":
+            found += [no_effect(name, text="on a regression") for name in ("label_smoothing", "class_weights")]
+        return found

@@ -14,7 +14,7 @@ from lightning_modules.blocks.initialization import INIT_NAMES, initialize
 from lightning_modules.blocks.normalization import make_norm
 from lightning_modules.blocks.pooling import POOLINGS, make_pooling
 from lightning_modules.blocks.recurrent import CELLS, RecurrentLayer
-from lightning_modules.config import choice, flag, integer, number
+from lightning_modules.config import SettingWarning, choice, flag, integer, no_effect, number
 from lightning_modules.data.base import DataInfo, Kind
 from lightning_modules.errors import ConfigError
 from lightning_modules.network import NetworkConfig
@@ -67,6 +67,19 @@ class RNNConfig(NetworkConfig):
                 "or a gated cell",
                 field="activation",
             )
+
+    def warnings(self, info: DataInfo) -> list[SettingWarning]:
+        """List settings that the cell, the depth or the data leaves without effect."""
+        found = []
+        if self.cell != "vanilla" and not self.head_width:
+            text = f"with cell {self.cell}, whose equations fix it, and no hidden layer in the head"
+            found.append(no_effect("activation", because=("cell", "head_width"), text=text))
+        if self.depth == 1 and not self.embedding_dropout:
+            text = "with depth 1 and embedding_dropout 0: there is no dropout over steps"
+            found.append(no_effect("variational", because=("depth", "embedding_dropout"), text=text))
+        if info.kind == "series":
+            found.append(no_effect("embedding_dim", text="on series, which are numbers already"))
+        return found
 
     def build(self, info: DataInfo, num_outputs: int | None = None) -> RNN:
         """Make the network; see `NetworkConfig.build`."""

@@ -78,6 +78,10 @@ class Float(_Range):
         """Say whether a value lies in the range."""
         return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
+    def edges(self) -> tuple[Value, ...]:
+        """Give the values between which all others lie."""
+        return (self.low, self.high)
+
     def text(self) -> str:
         """Write the range for a table."""
         return f"{self.low:g} .. {self.high:g}{' (log)' if self.log else ''}"
@@ -114,6 +118,10 @@ class Int(_Range):
     def contains(self, value: object) -> bool:
         """Say whether a value is a whole number in the range."""
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+
+    def edges(self) -> tuple[Value, ...]:
+        """Give the values between which all others lie."""
+        return (self.low, self.high)
 
     def text(self) -> str:
         """Write the range for a table."""
@@ -155,6 +163,10 @@ class Choice(_Range):
     def contains(self, value: object) -> bool:
         """Say whether a value is one of the choices (1 and true differ)."""
         return any(_same(choice, value) for choice in self.choices)
+
+    def edges(self) -> tuple[Value, ...]:
+        """Give all choices: between two of them there is nothing."""
+        return self.choices
 
     def text(self) -> str:
         """Write the choices for a table."""

@@ -18,7 +18,8 @@ from typing import Any, cast
 
 from lightning_modules.data.base import DataInfo, DataSource, TrainingData
 from lightning_modules.errors import ConfigError, DataError
-from search_spaces import Choice, Float, Parameter, SearchSpace, SpaceError, Value, get_space, outline_stages
+from search_spaces import Float, SearchSpace, SpaceError, get_space, outline_stages
+from service.advice import warnings_of
 from service.data_sections import ModuleData
 from service.errors import InvalidSpecError
 from service.sources import make_source, spec_keys
@@ -35,7 +36,8 @@ DEFAULT_METRIC = {"classification": "val_accuracy", "regression": "val_rmse"}
 class ResolvedJob:
     """A spec with everything that its names stand for.
 
-    `data` is None where the data is a person's own LightningDataModule: workers make it themselves.
+    `data` is None where the data is a person's own LightningDataModule: workers make it themselves. `warnings`
+    name settings that are allowed and hardly meant.
     """
 
     spec: Spec
@@ -44,6 +46,7 @@ class ResolvedJob:
     mode: Mode
     source: DataSource | None
     data: TrainingData | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def data_fingerprint(self) -> str:
@@ -128,7 +131,16 @@ def resolve(spec: Spec) -> ResolvedJob:
     _check_range_test(spec, space)
     with _field_errors("search"):
         outline_stages(space, spec.search.order)
-    return ResolvedJob(spec=spec, space=space, metric=metric, mode=mode, source=source, data=data)
+    own_module = isinstance(spec.family, ModuleFamily)
+    return ResolvedJob(
+        spec=spec,
+        space=space,
+        metric=metric,
+        mode=mode,
+        source=source,
+        data=data,
+        warnings=warnings_of(spec, space, data.info) if data is not None and not own_module else (),
+    )
 
 
 def _check_arguments(spec: Spec, module: type, data_class: type | None) -> None:
@@ -233,10 +245,6 @@ def _check_settings(spec: Spec, space: SearchSpace, info: DataInfo) -> None:
         check(fixed)
     base = space.defaults() | fixed
     for parameter in space:
-        for value in _edges(parameter):
+        for value in parameter.edges():
             with _field_errors("search.space"):
                 check(base | {parameter.name: value})
-
-
-def _edges(parameter: Parameter) -> tuple[Value, ...]:
-    return parameter.choices if isinstance(parameter, Choice) else (parameter.low, parameter.high)

@@ -39,6 +39,7 @@ class Started:
     plan: Plan
     num_slots: int
     resumed: bool
+    warnings: tuple[str, ...]  # about settings that are allowed and hardly meant
 
 
 OnStart = Callable[[Started], None]
@@ -113,7 +114,15 @@ class JobRun:
         store.start_job(job.id)
         follower = self._follower()
         if on_start is not None:
-            on_start(Started(job=job, plan=self.plan, num_slots=self.engine.num_slots, resumed=resumed))
+            on_start(
+                Started(
+                    job=job,
+                    plan=self.plan,
+                    num_slots=self.engine.num_slots,
+                    resumed=resumed,
+                    warnings=self.resolved.warnings,
+                )
+            )
         try:
             checks = self._probe(say)
             say("training")

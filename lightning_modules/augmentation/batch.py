@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from lightning_modules.augmentation.images import IMAGE_AUGMENTATIONS, ImageAugmentation
-from lightning_modules.augmentation.mixing import MIXES, Mix
+from lightning_modules.augmentation.mixing import MIXES
 from lightning_modules.augmentation.series import SERIES_AUGMENTATIONS, SeriesAugmentation
 from lightning_modules.augmentation.texts import TEXT_AUGMENTATIONS, TextAugmentation
 from lightning_modules.data.base import DataInfo, Kind, TrainingData
@@ -17,6 +17,7 @@ from lightning_modules.recipe import Recipe
 from lightning_modules.registry import Registry
 from lightning_modules.seeding import derive_seed, seeded_torch
 
+Step = Callable[[dict[str, Tensor], Tensor], tuple[dict[str, Tensor], Tensor]]  # inputs, target -> the same
 _OF_KIND: Mapping[Kind, Registry[Any]] = {
     "image": IMAGE_AUGMENTATIONS,
     "series": SERIES_AUGMENTATIONS,
@@ -35,7 +36,7 @@ class BatchAugmentation:
         seed: Of the trial.
     """
 
-    def __init__(self, steps: Sequence[Mix], *, seed: int) -> None:
+    def __init__(self, steps: Sequence[Step], *, seed: int) -> None:
         self._steps, self._seed = steps, seed
 
     def __call__(
@@ -71,7 +72,7 @@ def make_augmentation(recipe: Recipe, data: TrainingData, *, seed: int) -> Batch
     """
     info = data.info
     check_augmentation(recipe, info)
-    steps: list[Mix] = []
+    steps: list[Step] = []
     registry = _OF_KIND.get(info.kind)
     settings = _switched_on(recipe, registry) if registry is not None else {}
     if settings and info.kind == "image":

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
 from lightning_modules.registry import Entry, Registry
-
-
-class SaturatingActivationWarning(UserWarning):
-    """A deep stack of saturating activations passes almost no gradient."""
 
 
 class Swish(nn.Module):
@@ -181,18 +175,17 @@ def make_activation(name: str, **options: float) -> nn.Module:
     return ACTIVATIONS[name].factory(**options)
 
 
-def warn_if_saturating(name: str, num_layers: int) -> None:
-    """Warn where a stack of more than two layers uses sigmoid, tanh or softmax.
+def saturation(name: str, num_layers: int) -> str | None:
+    """Say what a stack of more than two layers loses with sigmoid, tanh or softmax; None where it loses nothing.
 
     The slope of sigmoid is at most 0.25, so ten layers pass at most 0.25^10, about 9.5e-7, of the gradient; tanh
     has slope 1 only at 0.
     """
     if name not in _SATURATING or num_layers <= _SHALLOW:
-        return
+        return None
     slope = _LARGEST_SLOPE.get(name)
-    share = f"at most {slope**num_layers:.1e} of the gradient" if slope else "ever less of the gradient"
-    warnings.warn(
-        f"{name} in {num_layers} hidden layers passes {share} to the first: take relu or gelu, or fewer layers",
-        SaturatingActivationWarning,
-        stacklevel=3,
+    most = f"at most {slope}^{num_layers} = {slope**num_layers:.1e}" if slope else "ever less"
+    return (
+        f"{name} in {num_layers} hidden layers passes {most} of the gradient to the first: take relu or gelu, or "
+        "fewer layers"
     )

@@ -92,3 +92,23 @@ def make_dropout(name: str, p: float) -> nn.Module:
         ConfigError: No dropout has this name.
     """
     return DROPOUTS[name].factory(p)
+
+
+_MOST_BESIDE_BATCH_NORM = 0.3  # what the search spaces offer for whole feature maps
+
+
+def disharmony(rate: float, norm: str) -> str | None:
+    """Say what much dropout does in front of a batch norm, in the same or the next block; None where it does not.
+
+    Dropout changes the variance of what a norm sees in training; in evaluation the norm goes by that variance, and
+    nothing is dropped.
+
+    Source:
+        Li et al. 2019, arXiv:1801.05134.
+    """
+    if norm != "batch" or rate <= _MOST_BESIDE_BATCH_NORM:
+        return None
+    return (
+        f"{rate:g} shifts the variance that batch norm learns and then uses without dropout: take at most "
+        f"{_MOST_BESIDE_BATCH_NORM}, or norm layer"
+    )

@@ -57,7 +57,8 @@ class PlainDisplay(Display):
     def start(self, started: Started) -> None:
         """Say which job it is."""
         super().start(started)
-        self._console.print(_headline(started), markup=False)
+        for line in (_headline(started), *_warnings(started)):
+            self._console.print(line, markup=False)
 
     def update(self, progress: Progress) -> None:
         """Say how a stage ended, or now and then how far it is."""
@@ -112,6 +113,7 @@ class LiveDisplay(Display):
         parts: list[Table | Text] = []
         if self.started is not None:
             parts.append(Text(_headline(self.started), style="bold"))
+            parts += [Text(line, style="yellow") for line in _warnings(self.started)]
             parts.append(self._table(self.started))
             if self._progress is not None:
                 parts.append(Text(_standing(self.started, self._progress)))
@@ -141,6 +143,10 @@ def _headline(started: Started) -> str:
     resumed = " (going on from its record)" if started.resumed else ""
     slots = f"{started.num_slots} slot{'s' if started.num_slots > 1 else ''}"
     return f"job {started.job.id} {started.job.name}: {started.plan.strategy} on {slots}{resumed}"
+
+
+def _warnings(started: Started) -> list[str]:
+    return [f"warning: {text}" for text in started.warnings]
 
 
 def _standing(started: Started, progress: Progress) -> str:

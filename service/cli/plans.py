@@ -30,7 +30,8 @@ def plan(spec: SpecArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOptio
     planned = plan_job(job, starts=find_starts_at(Home(home), job))
     estimate = estimate_time(job, planned)
     if as_json:
-        write_json(planned.to_dict() | {"estimate": estimate.to_dict() if estimate else None})
+        rest = {"estimate": estimate.to_dict() if estimate else None, "warnings": list(job.warnings)}
+        write_json(planned.to_dict() | rest)
         return
     console = make_console()
     console.print(
@@ -64,6 +65,8 @@ def plan(spec: SpecArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOptio
         console.print(f"not reached by this budget, open in the last stage only: {', '.join(planned.left_out)}")
     console.print(f"about {planned.num_trials} trials, at most {planned.budget_epochs} epochs in all")
     console.print(estimate.text() if estimate else "time: not estimated for data of your own")
+    for text in job.warnings:
+        console.print(f"warning: {text}", markup=False)
 
 
 def spaces(

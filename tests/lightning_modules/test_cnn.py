@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from toy_networks import SERIES, TEXT, batch, images
 
-from lightning_modules.blocks.activations import ACTIVATIONS, SaturatingActivationWarning
+from lightning_modules.blocks.activations import ACTIVATIONS
 from lightning_modules.blocks.conv_blocks import CONV_BLOCKS
 from lightning_modules.blocks.initialization import INIT_NAMES
 from lightning_modules.cnn import CNNConfig
@@ -48,7 +48,6 @@ def _check(config: CNNConfig, info, seed: int) -> None:
     assert CNNConfig.from_dict(config.to_dict()) == config
 
 
-@pytest.mark.filterwarnings("ignore::lightning_modules.blocks.activations.SaturatingActivationWarning")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     block=st.sampled_from(BLOCKS),
@@ -61,7 +60,6 @@ def test_any_valid_config_trains_on_images_of_any_size(block, settings_, shape, 
     _check(CNNConfig(block=block, width=width, **settings_), images(*shape), seed)
 
 
-@pytest.mark.filterwarnings("ignore::lightning_modules.blocks.activations.SaturatingActivationWarning")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     block=st.sampled_from([*BLOCKS, "temporal"]),
@@ -178,5 +176,6 @@ def test_a_setting_that_breaks_its_rule_is_refused(settings_, message):
 
 
 def test_a_deep_plain_stack_of_sigmoids_is_warned_about():
-    with pytest.warns(SaturatingActivationWarning, match="sigmoid in 4 hidden layers"):
-        CNNConfig(activation="sigmoid", stages=2, blocks_per_stage=2)
+    (warning,) = CNNConfig(activation="sigmoid", stages=2, blocks_per_stage=2).warnings(images(1, 8, 8))
+    assert warning.field == "activation"
+    assert "sigmoid in 4 hidden layers" in warning.text

@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from toy_networks import SERIES, TABLE, batch, images
 
-from lightning_modules.blocks.activations import ACTIVATIONS, SaturatingActivationWarning
+from lightning_modules.blocks.activations import ACTIVATIONS
 from lightning_modules.blocks.dense import DENSE_BLOCKS
 from lightning_modules.blocks.initialization import INIT_NAMES
 from lightning_modules.errors import ConfigError
@@ -33,7 +32,6 @@ CONFIGS = st.builds(
 )
 
 
-@pytest.mark.filterwarnings("ignore::lightning_modules.blocks.activations.SaturatingActivationWarning")
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(config=CONFIGS, info=st.sampled_from(KINDS), seed=st.integers(0, 99))
 def test_any_valid_config_builds_and_passes_finite_gradients_to_every_weight(config, info, seed):
@@ -128,11 +126,10 @@ def test_the_same_seed_builds_the_same_network():
 
 
 def test_a_deep_plain_stack_of_sigmoids_is_warned_about_and_a_residual_one_is_not():
-    with pytest.warns(SaturatingActivationWarning, match="sigmoid in 6 hidden layers"):
-        MLPConfig(activation="sigmoid", depth=6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        MLPConfig(activation="sigmoid", depth=6, block="residual")
+    (warning,) = MLPConfig(activation="sigmoid", depth=6).warnings(TABLE)
+    assert warning.field == "activation"
+    assert "sigmoid in 6 hidden layers passes at most 0.25^6" in warning.text
+    assert MLPConfig(activation="sigmoid", depth=6, block="residual").warnings(TABLE) == []
 
 
 def test_a_batch_of_one_row_is_refused_in_training_with_batch_norm():
