@@ -98,17 +98,23 @@ class LadderStrategy:
         )
         proposer = Proposer(self._space, self._space.names, mode=self._plan.mode, sampler=sampler)
         proposer.add(self.history.trials, max_epochs=self._plan.max_epochs)
-        stale = 0
+        stale, is_gated = 0, True
         while stale < MAX_STALE and (count := self._maker.affordable(stage.num_candidates)):
             known = len(self.history.trials)
-            yield from self._train(stage, proposer, count, base={})
-            stale = stale + 1 if len(self.history.trials) == known else 0
+            yield from self._train(stage, proposer, count, base={}, use_rival=is_gated)
+            new = self.history.trials[known:]
+            stale = 0 if new else stale + 1
+            # Where curves cross, whoever would win in the end is behind the incumbent at every rung. So a round in
+            # which nobody got past it is followed by one whose best is trained to full length in any case.
+            is_gated = any(trial.state == "completed" for trial in new)
 
-    def _train(self, stage: Stage, proposer: Proposer, count: int, *, base: Params) -> Rounds:
+    def _train(
+        self, stage: Stage, proposer: Proposer, count: int, *, base: Params, use_rival: bool = True
+    ) -> Rounds:
         """Ask for a round, have what is new in it trained, and tell."""
         asked = proposer.ask(count, base=base)
         if candidates := self._maker.fresh(asked):
-            round_: Round = self._maker.make(stage, candidates, use_rival=True)
+            round_: Round = self._maker.make(stage, candidates, use_rival=use_rival)
             trials = yield round_
             assert trials is not None
             self.history.add(trials)

@@ -97,6 +97,18 @@ def test_no_params_are_trained_twice(strategy: str) -> None:
     assert len(set(seen)) == len(seen)
 
 
+def test_the_ladder_finds_what_overtakes_an_incumbent_that_was_ahead_at_every_rung() -> None:
+    default = get_space("mlp").defaults()
+
+    def crossing(params: dict, epoch: int) -> float:
+        return 0.8 if params == default else smooth(params, 20) * (0.3 + 0.7 * epoch / 20)
+
+    trials, _ = drive(*make("ladder", epochs=1000), crossing)
+    assert trials[0].params == default
+    assert trials[0].state == "completed"
+    assert max(t.values[-1] for t in trials if t.state == "completed") > 0.9
+
+
 def test_a_stage_of_the_ladder_changes_only_what_it_opens() -> None:
     plan, made = make("ladder", epochs=2000)
     incumbents: dict[int, dict] = {}
