@@ -34,6 +34,7 @@ def leg_context(job: ResolvedJob, plan: Plan) -> LegContext:
         num_threads=spec.resources.cpu,
         precision=spec.resources.precision,
         use_gpu=spec.resources.gpu > 0,
+        health=spec.checks.health,
     )
 
 

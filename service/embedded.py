@@ -18,7 +18,7 @@ from typing import Any
 from service.catalog import ResolvedJob, resolve
 from service.context import trial_settings
 from service.errors import ConflictError, InvalidSpecError, JobFailedError
-from service.export.metrics import best_metrics
+from service.export.metrics import best_metrics, trial_complaints
 from service.export.winner import export_trial
 from service.home import Home
 from service.plans import find_starts, plan_job
@@ -268,9 +268,16 @@ class _Run:
                 "test": test,
                 "importances": outcome.importances,
                 "checks": dict(checks),
+                "health": self._health(),
                 "bundle": str(path),
             },
         )
+
+    def _health(self) -> dict[str, list[str]]:
+        """Say what was bad, by trial; trials without a complaint are left out."""
+        numbers = [trial.number for trial in self.store.trials(self.job.id)]
+        found = {str(n): trial_complaints(self.store, self.job.id, n) for n in numbers}
+        return {number: bad for number, bad in found.items() if bad}
 
     def _test(self, number: int) -> dict[str, float | None]:
         """Read the test split, once in the job's life; after a crash the answer on record is taken."""

@@ -51,6 +51,7 @@ class LegContext:
         num_threads: torch's threads in a slot; from the spec, never from the machine.
         precision: 32, bf16 or 64.
         use_gpu: Whether slots train on a GPU.
+        health: Whether each epoch's first step is watched, see `lightning_modules.health`.
     """
 
     family: str | type[pl.LightningModule]
@@ -64,6 +65,7 @@ class LegContext:
     num_threads: int = 1
     precision: Precision = "32"
     use_gpu: bool = False
+    health: bool = False
 
     @property
     def training(self) -> TrainingSettings:
@@ -77,6 +79,7 @@ class LegContext:
             num_threads=self.num_threads,
             accelerator="cuda" if self.use_gpu else "cpu",
             precision=self.precision,
+            health=self.health,
         )
 
 
