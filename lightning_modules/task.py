@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from lightning_modules.metrics import class_probabilities, make_metrics
 from lightning_modules.optimizers import make_optimizer
 from lightning_modules.recipe import Recipe
 from lightning_modules.schedules import make_schedule
+from lightning_modules.transfer import Start, Thaw, load_start
 
 Inputs = Mapping[str, Tensor]
 Batch = tuple[Inputs, Tensor]
@@ -62,6 +63,7 @@ class SupervisedTask(pl.LightningModule):
         max_epochs: Of the whole trial: the schedule spans it.
         steps_per_epoch: Training batches in an epoch.
         hyperparameters: JSON primitives that describe the network, for the checkpoint; the recipe's are added.
+        loaded: Names of the network's parameters that were trained before; see `lightning_modules.transfer`.
 
     Raises:
         ConfigError: The recipe's loss contradicts the data.
@@ -76,6 +78,7 @@ class SupervisedTask(pl.LightningModule):
         max_epochs: int,
         steps_per_epoch: int,
         hyperparameters: Mapping[str, Any] | None = None,
+        loaded: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -92,6 +95,8 @@ class SupervisedTask(pl.LightningModule):
         self.loss = make_loss(recipe, info)
         self.val_metrics = make_metrics(info)
         self.test_metrics = make_metrics(info)
+        self._loaded = loaded
+        self._thaw = Thaw(network, loaded, freeze_epochs=recipe.freeze_epochs if loaded else 0)
         self._max_epochs, self._steps_per_epoch = max_epochs, steps_per_epoch
         self._train_loss, self._evaluation_loss = MeanLoss(), MeanLoss()
 
@@ -110,6 +115,7 @@ class SupervisedTask(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate and start the epoch's mean anew, also after one that was cut off."""
+        self._thaw.start_epoch(self.current_epoch)
         self._train_loss = MeanLoss()
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
@@ -164,7 +170,7 @@ class SupervisedTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the recipe's optimizer and schedule."""
-        optimizer = make_optimizer(self.network, self.recipe)
+        optimizer = make_optimizer(self.network, self.recipe, loaded=self._loaded)
         schedule = make_schedule(
             optimizer, self.recipe, steps_per_epoch=self._steps_per_epoch, max_epochs=self._max_epochs
         )
@@ -203,7 +209,14 @@ class SupervisedTask(pl.LightningModule):
 
 
 def build_task(
-    family: str, settings: Mapping[str, Any], info: DataInfo, *, max_epochs: int, steps_per_epoch: int
+    family: str,
+    settings: Mapping[str, Any],
+    info: DataInfo,
+    *,
+    max_epochs: int,
+    steps_per_epoch: int,
+    start: Start | None = None,
+    words: Sequence[str] = (),
 ) -> SupervisedTask:
     """Build a family's network with fresh weights, and the task that trains it.
 
@@ -215,12 +228,15 @@ def build_task(
         info: Of the data.
         max_epochs: Of the whole trial.
         steps_per_epoch: Training batches in an epoch.
+        start: Weights that the network starts from.
+        words: The data's vocabulary, to find the rows of a starting embedding.
 
     Raises:
         ConfigError: A setting is unknown, breaks its rule, or contradicts another one or the data.
     """
     config, recipe = split_settings(family, settings)
     network = config.build(info, num_outputs=num_outputs(recipe, info))
+    loaded = load_start(network, start, info, words=words) if start else frozenset()
     return SupervisedTask(
         network,
         recipe=recipe,
@@ -228,4 +244,5 @@ def build_task(
         max_epochs=max_epochs,
         steps_per_epoch=steps_per_epoch,
         hyperparameters={"family": family, **config.to_dict()},
+        loaded=loaded,
     )

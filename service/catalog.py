@@ -7,6 +7,7 @@ training and validation splits, never the test split.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import json
 import sys
@@ -21,6 +22,7 @@ from lightning_modules.errors import ConfigError, DataError
 from search_spaces import Choice, Float, Parameter, SearchSpace, SpaceError, Value, get_space, outline_stages
 from service.errors import InvalidSpecError
 from service.spec import IdxData, Mode, ModuleData, ModuleFamily, NamedData, Spec, TableData, TextData, known_mode
+from service.start import START_FROM, StartingBundle, read_start
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "classification": ("val_accuracy", "val_macro_f1", "val_loss"),
@@ -42,12 +44,18 @@ class ResolvedJob:
     mode: Mode
     source: DataSource | None
     data: TrainingData | None
+    start: StartingBundle | None = None
 
     @property
     def data_fingerprint(self) -> str:
-        """Hash of the arrays that trials train on; of the import path where the data is a module."""
+        """Hash of the arrays that trials train on, and of the weights that they start from.
+
+        Where the data is a module it is the import path.
+        """
         if self.data is not None:
-            return self.data.fingerprint
+            if self.start is None:
+                return self.data.fingerprint
+            return hashlib.sha256(f"{self.data.fingerprint}/{self.start.fingerprint}".encode()).hexdigest()
         section = cast(ModuleData, self.spec.data)
         return f"module:{section.module}:{json.dumps(section.params, sort_keys=True)}"
 
@@ -174,12 +182,36 @@ def resolve(spec: Spec) -> ResolvedJob:
             data = source.read_training()
     if isinstance(spec.family, ModuleFamily):
         _check_arguments(spec, module, data_class)
-    space = _resolve_space(spec, data.info if data else None)
+    start = read_start(spec, data.preprocessing) if data and isinstance(spec.family, str) else None
+    space = _resolve_space(spec, data.info if data else None, start)
+    if start is not None and data is not None:
+        _check_start(spec, space, data, start)
     metric, mode = _resolve_objective(spec, data.info if data else None)
     _check_range_test(spec, space)
     with _field_errors("search"):
         outline_stages(space, spec.search.order)
-    return ResolvedJob(spec=spec, space=space, metric=metric, mode=mode, source=source, data=data)
+    return ResolvedJob(spec=spec, space=space, metric=metric, mode=mode, source=source, data=data, start=start)
+
+
+def fixed_values(spec: Spec, start: StartingBundle | None) -> dict[str, Any]:
+    """Give the settings that no trial changes: the spec's, over those of the bundle that the job starts from."""
+    given = {name: value for name, value in spec.model.items() if value is not None}
+    if not isinstance(spec.family, str):
+        return given
+    return {**(start.settings if start else {}), **{k: v for k, v in given.items() if k != START_FROM}}
+
+
+def _check_start(spec: Spec, space: SearchSpace, data: TrainingData, start: StartingBundle) -> None:
+    """Build a network once and load the weights: what does not fit is told before anything runs."""
+    from lightning_modules.seeding import seeded
+    from lightning_modules.task import build_task
+
+    words = data.preprocessing.get("words", ())
+    settings = {**space.defaults(), **fixed_values(spec, start)}
+    with _field_errors("model"), seeded(0):
+        build_task(
+            spec.family_name, settings, data.info, max_epochs=1, steps_per_epoch=1, start=start.start, words=words
+        )
 
 
 def _check_arguments(spec: Spec, module: type, data_class: type | None) -> None:
@@ -217,7 +249,7 @@ def _resolve_objective(spec: Spec, info: DataInfo | None) -> tuple[str, Mode]:
     return metric, mode
 
 
-def _resolve_space(spec: Spec, info: DataInfo | None) -> SearchSpace:
+def _resolve_space(spec: Spec, info: DataInfo | None, start: StartingBundle | None) -> SearchSpace:
     if isinstance(spec.family, ModuleFamily):
         with _field_errors("search.space"):
             space = SearchSpace(name=spec.family.module, parameters=())
@@ -246,8 +278,9 @@ def _resolve_space(spec: Spec, info: DataInfo | None) -> SearchSpace:
         )
     with _field_errors("search.space"):
         space = get_space(spec.family).override(spec.search.space, allow_new=False)
-    space = space.without([*spec.model, *_without_effect(spec, info)])
-    _check_settings(spec, space)
+    fixed = fixed_values(spec, start)
+    space = space.without([*fixed, *spec.model, *_without_effect(spec, info)])
+    _check_settings(spec, space, fixed)
     return space
 
 
@@ -268,14 +301,13 @@ def _check_range_test(spec: Spec, space: SearchSpace) -> None:
         )
 
 
-def _check_settings(spec: Spec, space: SearchSpace) -> None:
+def _check_settings(spec: Spec, space: SearchSpace, fixed: Mapping[str, Any]) -> None:
     """Build the family's config once for every edge of the space, so that no trial meets a bad value."""
     from lightning_modules.families import split_settings
 
-    fixed = {key: value for key, value in spec.model.items() if value is not None}
     with _field_errors("model"):
         split_settings(spec.family_name, fixed)
-    base = space.defaults() | fixed
+    base = {**space.defaults(), **fixed}
     for parameter in space:
         for value in _edges(parameter):
             with _field_errors("search.space"):

@@ -22,6 +22,7 @@ from lightning_modules.families import FAMILIES, split_settings
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
 from lightning_modules.training import Precision, TrainingOutcome, TrainingSettings, evaluate_best, train
+from lightning_modules.transfer import Start
 from lightning_modules.trial import Mode
 from service.legs import Leg, LegResult, Measurement, Member, MemberResult
 from service.own_code import BuiltInData, OwnDataModule, import_class, make_datamodule, make_module, sort_arguments
@@ -51,6 +52,7 @@ class LegContext:
         num_threads: torch's threads in a slot; from the spec, never from the machine.
         precision: 32, bf16 or 64.
         use_gpu: Whether slots train on a GPU.
+        start: Weights that the trials of a family start from.
         health: Whether each epoch's first step is watched, see `lightning_modules.health`.
     """
 
@@ -65,6 +67,7 @@ class LegContext:
     num_threads: int = 1
     precision: Precision = "32"
     use_gpu: bool = False
+    start: Start | None = None
     health: bool = False
 
     @property
@@ -190,6 +193,8 @@ def _build_family(
         context.data.info,
         max_epochs=context.max_epochs,
         steps_per_epoch=datamodule.steps_per_epoch,
+        start=context.start,
+        words=context.data.preprocessing.get("words", ()),
     )
     return task, datamodule
 

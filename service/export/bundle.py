@@ -11,7 +11,6 @@ lineage.json            job, trial, seeds, data fingerprint, and the incumbents 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -32,12 +31,8 @@ from lightning_modules.errors import ConfigError
 from lightning_modules.families import FAMILIES
 from lightning_modules.task import build_task
 from lightning_modules.uncertainty import predict_spread
-from service.errors import ConflictError, InvalidSpecError, NotFoundError
-
-FORMAT = 1
-MANIFEST = "bundle.json"
-CHECKPOINT = "checkpoint.ckpt"
-SAFETENSORS = "model.safetensors"
+from service.bundle_files import CHECKPOINT, FORMAT, MANIFEST, SAFETENSORS, checksum, read_manifest
+from service.errors import ConflictError, InvalidSpecError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +107,7 @@ def _write_files(contents: BundleContents, folder: Path) -> None:
         "settings": dict(contents.settings),
         "info": asdict(contents.info) if contents.info else None,
         "preprocessing": dict(contents.preprocessing),
-        "files": {path.name: _checksum(path) for path in sorted(folder.iterdir())},
+        "files": {path.name: checksum(path) for path in sorted(folder.iterdir())},
     }
     _write_json(folder / MANIFEST, manifest)
 
@@ -123,10 +118,6 @@ def _write_json(path: Path, value: Any) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_bundle(path: Path | str) -> Bundle:
@@ -143,23 +134,7 @@ def load_bundle(path: Path | str) -> Bundle:
         InvalidSpecError: It is of another format, or a file of it was changed or lost.
     """
     folder = Path(path).expanduser()
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFoundError(f"a bundle is a folder with {MANIFEST}, {folder} has none: check the path") from None
-    if manifest.get("format") != FORMAT:
-        raise InvalidSpecError(
-            f"bundles of format {FORMAT} can be read, {folder} has {manifest.get('format')!r}: use the version "
-            "of tuneladder that environment.json in it names"
-        )
-    for name, expected in manifest["files"].items():
-        file = folder / name
-        if not file.exists() or _checksum(file) != expected:
-            state = "changed" if file.exists() else "missing"
-            raise InvalidSpecError(
-                f"a bundle's files must be as they were written, {file} is {state}: export it again"
-            )
-    return Bundle(folder, manifest)
+    return Bundle(folder, read_manifest(folder))
 
 
 class Bundle:
