@@ -29,7 +29,7 @@ from service.own_code import BuiltInData, OwnDataModule, import_class, make_data
 
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred
-_NO_CUDA = (
+NO_CUDA = (
     f"a slot with a GPU needs a CUDA device, torch {torch.__version__} finds none in the worker: install torch "
     "for CUDA there, or set resources.gpu: 0"
 )
@@ -94,7 +94,7 @@ def train_leg(context: LegContext, leg: Leg) -> LegResult:
     """
     if context.use_gpu and not torch.cuda.is_available():
         failed = tuple(
-            MemberResult(number=member.number, state="failed", message=_NO_CUDA) for member in leg.members
+            MemberResult(number=member.number, state="failed", message=NO_CUDA) for member in leg.members
         )
         return LegResult(key=leg.key, members=failed)
     return LegResult(
