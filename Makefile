@@ -47,6 +47,7 @@ test: $(READY) ## Run every test: two processes, under 20 minutes on two cores.
 
 bench: $(READY) ## Run the benchmarks; figures go to benchmarks/results.
 	@$(BIN)/python -m benchmarks.orchestration --trials 20 --json
+	@$(BIN)/python -m benchmarks.health --json
 
 clean: ## Remove the environment, caches and the demo's home.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(HOME_DIR) *.egg-info

@@ -134,6 +134,18 @@ MODEL_TEXT = """\
 What `model` fixes is not searched. A setting that is neither fixed nor [searched](search_spaces.md) keeps its
 default here. One that is searched starts from the default of its search space: the same for a network's settings,
 another learning rate.
+
+`start_from: PATH` is not a setting of the network: the job's networks start from the weights of that earlier
+bundle of the same family. They have its settings, dropout aside, which are therefore neither searched nor given
+otherwise. The head is new where the classes differ; words that both vocabularies have keep their embedding.
+What is loaded learns from epoch `freeze_epochs` on (counted from 0), with `loaded_lr_factor` times the learning
+rate. Another bundle in the same place is refused when the job goes on.
+
+```yaml
+family: cnn
+data: {idx: letters}
+model: {start_from: digits-bundle, freeze_epochs: 1, loaded_lr_factor: 0.3}
+```
 """
 HEAD = ("field", "type", "default", "rule", "what, and why")
 

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from lightning_modules.probing import StepRecord, Steps, take_steps
 from lightning_modules.training import TrainingSettings
 
-BLOW_UP = 4.0  # times the lowest mean loss: what comes after it is divergence
+BLOW_UP = 2.0  # times the loss at the start: what comes after it is divergence
 _WINDOW = 5  # steps of a mean, for that alone: one batch's loss is noise
 
 
@@ -58,5 +58,4 @@ def measure_lr_range(
 def _has_blown_up(losses: Sequence[float]) -> bool:
     if len(losses) < 2 * _WINDOW:
         return False
-    means = [sum(losses[i : i + _WINDOW]) / _WINDOW for i in range(len(losses) - _WINDOW + 1)]
-    return means[-1] > BLOW_UP * min(means) > 0
+    return sum(losses[-_WINDOW:]) > BLOW_UP * sum(losses[:_WINDOW]) > 0

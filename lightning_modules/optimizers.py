@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,13 +82,19 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
 )
 
 
-def make_optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
+def make_optimizer(module: nn.Module, recipe: Recipe, *, loaded: Collection[str] = ()) -> Optimizer:
     """Make the optimizer that a recipe names over a module's trainable parameters.
+
+    Parameters that are `loaded` have groups of their own, behind the others', with `recipe.loaded_lr_factor` times
+    the learning rate; schedules scale each group's own.
 
     On the CPU the fused kernels are taken where torch has them (measured on a small MLP with one thread:
     adamw 75 against 308 microseconds a step, adagrad 62 against 166), else the multi-tensor ones.
     """
-    groups = parameter_groups(module.named_parameters(), recipe)
+    named = list(module.named_parameters())
+    groups = parameter_groups([pair for pair in named if pair[0] not in loaded], recipe)
+    for group in parameter_groups([pair for pair in named if pair[0] in loaded], recipe):
+        groups.append({**group, "lr": recipe.lr * recipe.loaded_lr_factor})
     return OPTIMIZERS[recipe.optimizer].factory(
         groups, lr=recipe.lr, **_options(recipe), **_variant(module, recipe)
     )

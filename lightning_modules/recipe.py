@@ -71,6 +71,15 @@ class Recipe(Config):
         why="for unbalanced classes; balanced weighs a class by the inverse of its share of the training split, a "
         "mapping such as {rare: 5} by what it says, 1 for classes that it leaves out",
     )
+    freeze_epochs: int = integer(
+        0, low=0, high=100_000, unit="epochs",
+        why="what is loaded from a bundle does not learn before this epoch, so that a new head does not spoil it",
+    )  # fmt: skip
+    loaded_lr_factor: float = number(
+        0.5, low=0.0, high=1.0, above_low=True, unit="of lr",
+        why="what is loaded from a bundle is nearly right, so it takes smaller steps; a tenth, as in use for "
+        "large networks, was worse on small ones (digits)",
+    )  # fmt: skip
     decay_norm_and_bias: bool = flag(
         False, why="biases and norms hold few weights and no capacity: decay only shrinks them to no use"
     )

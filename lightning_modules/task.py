@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +19,7 @@ from lightning_modules.metrics import class_probabilities, make_metrics, make_re
 from lightning_modules.optimizers import make_optimizer
 from lightning_modules.recipe import Recipe
 from lightning_modules.schedules import make_schedule
+from lightning_modules.transfer import Start, Thaw, load_start
 
 Inputs = Mapping[str, Tensor]
 Batch = tuple[Inputs, Tensor]
@@ -64,6 +65,7 @@ class SupervisedTask(pl.LightningModule):
         steps_per_epoch: Training batches in an epoch.
         hyperparameters: JSON primitives that describe the network, for the checkpoint; the recipe's are added.
         auroc: Whether a validation of a classification costs the time of val_auroc.
+        loaded: Names of the network's parameters that were trained before; see `lightning_modules.transfer`.
 
     Raises:
         ConfigError: The recipe's loss contradicts the data.
@@ -79,6 +81,7 @@ class SupervisedTask(pl.LightningModule):
         steps_per_epoch: int,
         hyperparameters: Mapping[str, Any] | None = None,
         auroc: bool = False,
+        loaded: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
@@ -96,6 +99,8 @@ class SupervisedTask(pl.LightningModule):
         self.val_metrics = make_metrics(info, auroc=auroc)
         self.test_metrics = make_report_metrics(info)
         self.test_report: dict[str, Tensor] = {}  # of the last test: what has a value for each class
+        self._loaded = loaded
+        self._thaw = Thaw(network, loaded, freeze_epochs=recipe.freeze_epochs if loaded else 0)
         self._max_epochs, self._steps_per_epoch = max_epochs, steps_per_epoch
         self._train_loss, self._evaluation_loss = MeanLoss(), MeanLoss()
 
@@ -114,6 +119,7 @@ class SupervisedTask(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate and start the epoch's mean anew, also after one that was cut off."""
+        self._thaw.start_epoch(self.current_epoch)
         self._train_loss = MeanLoss()
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
@@ -168,7 +174,7 @@ class SupervisedTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the recipe's optimizer and schedule."""
-        optimizer = make_optimizer(self.network, self.recipe)
+        optimizer = make_optimizer(self.network, self.recipe, loaded=self._loaded)
         schedule = make_schedule(
             optimizer, self.recipe, steps_per_epoch=self._steps_per_epoch, max_epochs=self._max_epochs
         )
@@ -216,6 +222,8 @@ def build_task(
     max_epochs: int,
     steps_per_epoch: int,
     auroc: bool = False,
+    start: Start | None = None,
+    words: Sequence[str] = (),
 ) -> SupervisedTask:
     """Build a family's network with fresh weights, and the task that trains it.
 
@@ -228,12 +236,15 @@ def build_task(
         max_epochs: Of the whole trial.
         steps_per_epoch: Training batches in an epoch.
         auroc: Whether to log val_auroc too.
+        start: Weights that the network starts from.
+        words: The data's vocabulary, to find the rows of a starting embedding.
 
     Raises:
         ConfigError: A setting is unknown, breaks its rule, or contradicts another one or the data.
     """
     config, recipe = split_settings(family, settings)
     network = config.build(info, num_outputs=num_outputs(recipe, info))
+    loaded = load_start(network, start, info, words=words) if start else frozenset()
     return SupervisedTask(
         network,
         recipe=recipe,
@@ -242,4 +253,5 @@ def build_task(
         steps_per_epoch=steps_per_epoch,
         hyperparameters={"family": family, **config.to_dict()},
         auroc=auroc,
+        loaded=loaded,
     )

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 
 from lightning_modules.checkpointing import MEMORY, MemoryCheckpointIO, best_checkpoint
+from lightning_modules.health_watch import HealthWatch
 from lightning_modules.process import plain_interrupts, quiet_process
 from lightning_modules.trial import EpochSeed, Mode, TrialRecord, TrialState
 
@@ -42,6 +43,7 @@ class TrainingSettings:
         num_threads: torch's threads; sums depend on their number in the last digit.
         accelerator: The device.
         precision: 32 and 64 are floats of that many bits; bf16 is mixed with 32.
+        health: Whether the first step of each epoch is watched, see `lightning_modules.health`; changes no weight.
     """
 
     metric: str
@@ -52,6 +54,7 @@ class TrainingSettings:
     num_threads: int = 1
     accelerator: Accelerator = "cpu"
     precision: Precision = "32"
+    health: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ("min", "max"):
@@ -129,6 +132,7 @@ def train(
         max_epochs=settings.max_epochs,
         patience=settings.patience,
         min_delta=settings.min_delta,
+        health=HealthWatch() if settings.health else None,
     )
     with quiet_process(num_threads=settings.num_threads, cuda=cuda):
         if settings.precision == "64":

@@ -11,8 +11,10 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_modules.checkpointing import TRIAL_KEY
+from lightning_modules.health_watch import HealthWatch
 from lightning_modules.seeding import epoch_seed, seed_generators
 
 Mode = Literal["min", "max"]
@@ -56,6 +58,7 @@ class TrialRecord(Checkpoint):
         max_epochs: Epochs of the whole trial.
         patience: Epochs without improvement that end the trial; None for no end.
         min_delta: What counts as an improvement for patience is more than this.
+        health: Watches the first step of each epoch; None for no measures of health.
 
     Attributes:
         epoch: Epochs trained, in earlier fits as well.
@@ -75,6 +78,7 @@ class TrialRecord(Checkpoint):
         max_epochs: int,
         patience: int | None,
         min_delta: float,
+        health: HealthWatch | None = None,
     ) -> None:
         self._metric = metric
         self._sign = 1.0 if mode == "max" else -1.0
@@ -90,11 +94,21 @@ class TrialRecord(Checkpoint):
         self._epochs_without_improvement = 0
         self._loss_sum: Tensor | None = None
         self._num_losses = 0
+        self._health = health
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the last epoch: a value that is not logged again would be measured as if it were."""
         trainer.callback_metrics.clear()
         self._loss_sum, self._num_losses = None, 0
+        if self._health is not None:
+            self._health.begin(pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Show the gradients, which are not clipped yet, to whoever watches this step."""
+        if self._health is not None and self._health.is_watching:
+            self._health.see_gradients(optimizer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -105,6 +119,8 @@ class TrialRecord(Checkpoint):
             loss = loss.detach()
             self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
             self._num_losses += 1
+        if self._health is not None and self._health.is_watching:
+            self._health.end()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure the epoch and decide whether the fit goes on."""
@@ -112,6 +128,8 @@ class TrialRecord(Checkpoint):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self._loss_sum is not None:
             metrics.setdefault("train_loss", float(self._loss_sum) / self._num_losses)
+        if self._health is not None:
+            metrics |= self._health.values()
         self.measurements.append((self.epoch, metrics))
         if self._metric not in metrics:
             raise ValueError(_missing_metric(self._metric, metrics))

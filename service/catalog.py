@@ -7,6 +7,7 @@ training and validation splits, never the test split.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import json
 import sys
@@ -24,6 +25,7 @@ from service.data_sections import ModuleData
 from service.errors import InvalidSpecError
 from service.sources import make_source, spec_keys
 from service.spec import Mode, ModuleFamily, Spec, known_mode
+from service.start import START_FROM, StartingBundle, read_start
 
 METRICS: Mapping[str, tuple[str, ...]] = {
     "classification": ("val_accuracy", "val_macro_f1", "val_auroc", "val_loss"),
@@ -47,12 +49,18 @@ class ResolvedJob:
     source: DataSource | None
     data: TrainingData | None
     warnings: tuple[str, ...] = ()
+    start: StartingBundle | None = None
 
     @property
     def data_fingerprint(self) -> str:
-        """Hash of the arrays that trials train on; of the import path where the data is a module."""
+        """Hash of the arrays that trials train on, and of the weights that they start from.
+
+        Where the data is a module it is the import path.
+        """
         if self.data is not None:
-            return self.data.fingerprint
+            if self.start is None:
+                return self.data.fingerprint
+            return hashlib.sha256(f"{self.data.fingerprint}/{self.start.fingerprint}".encode()).hexdigest()
         section = cast(ModuleData, self.spec.data)
         return f"module:{section.module}:{json.dumps(section.params, sort_keys=True)}"
 
@@ -126,7 +134,10 @@ def resolve(spec: Spec) -> ResolvedJob:
             data = source.read_training()
     if isinstance(spec.family, ModuleFamily):
         _check_arguments(spec, module, data_class)
-    space = _resolve_space(spec, data.info if data else None)
+    start = read_start(spec, data.preprocessing) if data and isinstance(spec.family, str) else None
+    space = _resolve_space(spec, data.info if data else None, start)
+    if start is not None and data is not None:
+        _check_start(spec, space, data, start)
     metric, mode = _resolve_objective(spec, data.info if data else None)
     _check_range_test(spec, space)
     with _field_errors("search"):
@@ -139,8 +150,30 @@ def resolve(spec: Spec) -> ResolvedJob:
         mode=mode,
         source=source,
         data=data,
+        start=start,
         warnings=warnings_of(spec, space, data.info) if data is not None and not own_module else (),
     )
+
+
+def fixed_values(spec: Spec, start: StartingBundle | None) -> dict[str, Any]:
+    """Give the settings that no trial changes: the spec's, over those of the bundle that the job starts from."""
+    given = {name: value for name, value in spec.model.items() if value is not None}
+    if not isinstance(spec.family, str):
+        return given
+    return {**(start.settings if start else {}), **{k: v for k, v in given.items() if k != START_FROM}}
+
+
+def _check_start(spec: Spec, space: SearchSpace, data: TrainingData, start: StartingBundle) -> None:
+    """Build a network once and load the weights: what does not fit is told before anything runs."""
+    from lightning_modules.seeding import seeded
+    from lightning_modules.task import build_task
+
+    words = data.preprocessing.get("words", ())
+    settings = {**space.defaults(), **fixed_values(spec, start)}
+    with _field_errors("model"), seeded(0):
+        build_task(
+            spec.family_name, settings, data.info, max_epochs=1, steps_per_epoch=1, start=start.start, words=words
+        )
 
 
 def _check_arguments(spec: Spec, module: type, data_class: type | None) -> None:
@@ -178,7 +211,7 @@ def _resolve_objective(spec: Spec, info: DataInfo | None) -> tuple[str, Mode]:
     return metric, mode
 
 
-def _resolve_space(spec: Spec, info: DataInfo | None) -> SearchSpace:
+def _resolve_space(spec: Spec, info: DataInfo | None, start: StartingBundle | None) -> SearchSpace:
     if isinstance(spec.family, ModuleFamily):
         with _field_errors("search.space"):
             space = SearchSpace(name=spec.family.module, parameters=())
@@ -207,8 +240,9 @@ def _resolve_space(spec: Spec, info: DataInfo | None) -> SearchSpace:
         )
     with _field_errors("search.space"):
         space = get_space(spec.family).override(spec.search.space, allow_new=False)
-    space = space.without([*spec.model, *_without_effect(spec, info)])
-    _check_settings(spec, space, info)
+    fixed = fixed_values(spec, start)
+    space = space.without([*fixed, *spec.model, *_without_effect(spec, info)])
+    _check_settings(spec, space, info, fixed)
     return space
 
 
@@ -229,7 +263,7 @@ def _check_range_test(spec: Spec, space: SearchSpace) -> None:
         )
 
 
-def _check_settings(spec: Spec, space: SearchSpace, info: DataInfo) -> None:
+def _check_settings(spec: Spec, space: SearchSpace, info: DataInfo, fixed: Mapping[str, Any]) -> None:
     """Make the settings and the loss once for every edge of the space, so that no trial meets a bad value."""
     from lightning_modules.augmentation import check_augmentation
     from lightning_modules.families import split_settings
@@ -240,10 +274,9 @@ def _check_settings(spec: Spec, space: SearchSpace, info: DataInfo) -> None:
         check_augmentation(recipe, info)
         make_loss(recipe, info)
 
-    fixed = {key: value for key, value in spec.model.items() if value is not None}
     with _field_errors("model"):
         check(fixed)
-    base = space.defaults() | fixed
+    base = {**space.defaults(), **fixed}
     for parameter in space:
         for value in parameter.edges():
             with _field_errors("search.space"):

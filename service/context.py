@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_modules.data import ArrayDataModule
 from lightning_modules.families import FAMILIES, split_settings
-from service.catalog import ResolvedJob
+from service.catalog import ResolvedJob, fixed_values
 from service.data_sections import ModuleData
 from service.engine.train import LegContext
 from service.own_code import OwnDataModule, import_class, sort_arguments
@@ -34,12 +34,14 @@ def leg_context(job: ResolvedJob, plan: Plan) -> LegContext:
         num_threads=spec.resources.cpu,
         precision=spec.resources.precision,
         use_gpu=spec.resources.gpu > 0,
+        start=job.start.start if job.start else None,
+        health=spec.checks.health,
     )
 
 
 def fixed_settings(job: ResolvedJob) -> dict[str, Any]:
     """Give the settings that no trial changes; an empty value in the spec keeps the family's default."""
-    return {name: value for name, value in job.spec.model.items() if value is not None}
+    return fixed_values(job.spec, job.start)
 
 
 def trial_settings(job: ResolvedJob, params: Mapping[str, Any]) -> dict[str, Any]:

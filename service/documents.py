@@ -89,6 +89,14 @@ def parse_spec(body: Mapping[str, Any], *, folder: Path | None = None) -> Spec:
             else value
             for key, value in data.items()
         }
+    model = resolved.get("model")
+    if (
+        isinstance(model, Mapping)
+        and isinstance(model.get("start_from"), str)
+        and "module" not in str(body.get("family"))
+    ):
+        path = resolve_path(model["start_from"], folder=folder or Path.cwd(), field="model.start_from")
+        resolved["model"] = {**model, "start_from": path}
     try:
         # Strict, and as JSON: "12" is no number and 1 no text, yet a list may be a tuple.
         text = json.dumps(resolved, default=str)

@@ -16,6 +16,7 @@ from service.context import leg_context, trial_settings
 from service.engine.base import Engine
 from service.engine.train import LegContext
 from service.errors import ConflictError, JobFailedError
+from service.export.metrics import trial_complaints
 from service.export.winner import export_trial, validation_metrics
 from service.home import Home
 from service.plans import find_starts_at, plan_job
@@ -235,9 +236,16 @@ class JobRun:
                 "test": test,
                 "importances": outcome.importances,
                 "checks": dict(checks),
+                "health": self._health(),
                 "bundle": str(path),
             },
         )
+
+    def _health(self) -> dict[str, list[str]]:
+        """Say what was bad, by trial; trials without a complaint are left out."""
+        numbers = [trial.number for trial in self.store.trials(self.job.id)]
+        found = {str(n): trial_complaints(self.store, self.job.id, n) for n in numbers}
+        return {number: bad for number, bad in found.items() if bad}
 
     def _test(self, number: int) -> dict[str, Any]:
         """Read the test split, once in the job's life; after a crash the answer on record is taken."""

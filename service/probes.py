@@ -62,6 +62,8 @@ def check_overfit(prober: Prober, spec: Spec, space: SearchSpace) -> dict[str, A
         JobFailedError: It cannot, whatever the learning rate; or not at a learning rate that no trial will change.
     """
     params = default_params(spec, space)
+    if "start_from" in spec.model:
+        params |= {"freeze_epochs": 0, "loaded_lr_factor": 1.0}  # can the network learn, once it may?
     record = prober.run([probe("overfit", params, seed=spec.seed)])[0]
     if record.report is None:
         return {"outcome": "skipped", "message": record.message}

@@ -191,6 +191,11 @@ class Checks(Section):
         description="before the search: can the default configuration learn a handful of rows by heart? A job "
         "whose network cannot fails at once and says what looks broken",
     )
+    health: bool = Field(
+        True,
+        description="at the first step of each epoch: gradient norms, activations and dead units of each layer, "
+        "logged as health/...; what is bad is named with its trial and in the result",
+    )
 
 
 def _bits(value: object) -> object:

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from service.cli.options import DEFAULT_HOME, HomeOption, JobArgument, JsonOption, make_console, write_json
 from service.cli.results import job_summary, params_text, print_result, trial_record, value_text
 from service.errors import ConflictError, NotFoundError
-from service.export.metrics import best_metrics
+from service.export.metrics import best_metrics, trial_complaints
 from service.home import Home
 from service.store import JobRecord, Store
 
@@ -76,7 +76,10 @@ def trials(job: JobArgument = None, home: HomeOption = DEFAULT_HOME, as_json: Js
     """List a job's trials: number, stage, round, params, state, epochs, metrics of the best epoch."""
     with open_store(home) as store:
         found = _find(store, job)
-        records = [trial_record(t, best_metrics(store, found.id, t)) for t in store.trials(found.id)]
+        records = [
+            trial_record(t, best_metrics(store, found.id, t), trial_complaints(store, found.id, t.number))
+            for t in store.trials(found.id)
+        ]
         names = {stage.number: stage.name for stage in store.stages(found.id)}
     if as_json:
         write_json(records)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,13 @@ def job_summary(job: JobRecord) -> dict[str, Any]:
         "test": result.get("test"),
         "importances": result.get("importances"),
         "checks": result.get("checks"),
+        "health": result.get("health"),
         "bundle": result.get("bundle"),
     }
 
 
-def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None]) -> dict[str, Any]:
-    """Give one entry of `trials --json`; `metrics` are those of its best epoch."""
+def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None], health: Sequence[str]) -> dict[str, Any]:
+    """Give one entry of `trials --json`; `metrics` are those of its best epoch, `health` what was bad in any."""
     return {
         "number": trial.number,
         "stage": trial.stage,
@@ -57,6 +58,7 @@ def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None]) -> dic
         "epochs": trial.epochs,
         "best_epoch": trial.best_epoch,
         "metrics": dict(metrics),
+        "health": list(health),
         "message": trial.message,
     }
 
@@ -72,6 +74,16 @@ def _check_notes(checks: Mapping[str, Any]) -> list[str]:
         found = checks["lr_range"]
         text = f"{found['low']:.2g} to {found['high']:.2g}" if found else "nothing, for the loss did not fall"
         notes.append(f"learning-rate range test: {text}")
+    return notes
+
+
+def _health_notes(health: Mapping[str, Any], *, winner: int | None) -> list[str]:
+    """Say what was bad about the winner's health, and of how many trials there is something to say."""
+    notes = [f"health of trial {winner}: {complaint}" for complaint in health.get(str(winner), ())]
+    others = [int(number) for number in health if number != str(winner)]
+    if others:
+        some = ", ".join(map(str, others[:5])) + (" and others" if len(others) > 5 else "")
+        notes.append(f"health: something is bad in {len(others)} trials ({some}); trials --json says what")
     return notes
 
 
@@ -101,6 +113,8 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
     console.print(table)
     if importances := result.get("importances"):
         console.print(describe_importances(importances), highlight=False, soft_wrap=True)
+    for note in _health_notes(result.get("health") or {}, winner=best.get("number")):
+        console.print(note, highlight=False, soft_wrap=True)
     for note in _check_notes(result.get("checks") or {}):
         console.print(note, highlight=False, soft_wrap=True)
     measured = result.get("test") or {}

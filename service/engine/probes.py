@@ -13,13 +13,17 @@ from lightning_modules.data.module import TensorSplit
 from lightning_modules.lr_range import measure_lr_range
 from lightning_modules.overfit import check_overfit, pick_rows
 from lightning_modules.seeding import seeded
-from service.engine.train import LegContext, build_trial, describe_error
+from service.engine.train import NO_CUDA, LegContext, build_trial, describe_error
 from service.legs import Leg, LegResult, Member, MemberResult
 
 
 def probe_leg(context: LegContext, leg: Leg) -> LegResult:
     """Carry out a probe; what raises is `failed`, with the error."""
     (member,) = leg.members
+    if context.use_gpu and not torch.cuda.is_available():
+        return LegResult(
+            key=leg.key, members=(MemberResult(number=member.number, state="failed", message=NO_CUDA),)
+        )
     try:
         report = _overfit(context, member) if leg.kind == "overfit" else _lr_range(context, leg, member)
         result = MemberResult(number=member.number, state="completed", report=report)

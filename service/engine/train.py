@@ -24,6 +24,7 @@ from lightning_modules.metrics import name_classes
 from lightning_modules.seeding import seeded
 from lightning_modules.task import SupervisedTask, build_task
 from lightning_modules.training import Precision, TrainingOutcome, TrainingSettings, evaluate_best, train
+from lightning_modules.transfer import Start
 from lightning_modules.trial import Mode
 from service.legs import Leg, LegResult, Measurement, Member, MemberResult
 from service.own_code import BuiltInData, OwnDataModule, import_class, make_datamodule, make_module, sort_arguments
@@ -31,7 +32,7 @@ from service.own_code import BuiltInData, OwnDataModule, import_class, make_data
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred
 _MAX_WORKERS = 4  # that select batches for a GPU; more wait for each other at the arrays
-_NO_CUDA = (
+NO_CUDA = (
     f"a slot with a GPU needs a CUDA device, torch {torch.__version__} finds none in the worker: install torch "
     "for CUDA there, or set resources.gpu: 0"
 )
@@ -54,6 +55,8 @@ class LegContext:
         num_threads: torch's threads in a slot; from the spec, never from the machine.
         precision: 32, bf16 or 64.
         use_gpu: Whether slots train on a GPU.
+        start: Weights that the trials of a family start from.
+        health: Whether each epoch's first step is watched, see `lightning_modules.health`.
     """
 
     family: str | type[pl.LightningModule]
@@ -67,6 +70,8 @@ class LegContext:
     num_threads: int = 1
     precision: Precision = "32"
     use_gpu: bool = False
+    start: Start | None = None
+    health: bool = False
 
     @property
     def training(self) -> TrainingSettings:
@@ -80,6 +85,7 @@ class LegContext:
             num_threads=self.num_threads,
             accelerator="cuda" if self.use_gpu else "cpu",
             precision=self.precision,
+            health=self.health,
         )
 
 
@@ -91,7 +97,7 @@ def train_leg(context: LegContext, leg: Leg) -> LegResult:
     """
     if context.use_gpu and not torch.cuda.is_available():
         failed = tuple(
-            MemberResult(number=member.number, state="failed", message=_NO_CUDA) for member in leg.members
+            MemberResult(number=member.number, state="failed", message=NO_CUDA) for member in leg.members
         )
         return LegResult(key=leg.key, members=failed)
     return LegResult(
@@ -197,6 +203,8 @@ def _build_family(
         max_epochs=context.max_epochs,
         steps_per_epoch=datamodule.steps_per_epoch,
         auroc=context.metric == "val_auroc",
+        start=context.start,
+        words=context.data.preprocessing.get("words", ()),
     )
     return task, datamodule
 

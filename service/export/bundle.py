@@ -11,7 +11,6 @@ lineage.json            job, trial, seeds, data fingerprint, and the incumbents 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,14 +27,12 @@ import yaml
 
 from lightning_modules.checkpointing import best_state
 from lightning_modules.data import DataInfo, preprocessor_from_dict
+from lightning_modules.errors import ConfigError
 from lightning_modules.families import FAMILIES
 from lightning_modules.task import build_task
-from service.errors import ConflictError, InvalidSpecError, NotFoundError
-
-FORMAT = 1
-MANIFEST = "bundle.json"
-CHECKPOINT = "checkpoint.ckpt"
-SAFETENSORS = "model.safetensors"
+from lightning_modules.uncertainty import predict_spread
+from service.bundle_files import CHECKPOINT, FORMAT, MANIFEST, SAFETENSORS, checksum, read_manifest
+from service.errors import ConflictError, InvalidSpecError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +107,7 @@ def _write_files(contents: BundleContents, folder: Path) -> None:
         "settings": dict(contents.settings),
         "info": asdict(contents.info) if contents.info else None,
         "preprocessing": dict(contents.preprocessing),
-        "files": {path.name: _checksum(path) for path in sorted(folder.iterdir())},
+        "files": {path.name: checksum(path) for path in sorted(folder.iterdir())},
     }
     _write_json(folder / MANIFEST, manifest)
 
@@ -121,10 +118,6 @@ def _write_json(path: Path, value: Any) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_bundle(path: Path | str) -> Bundle:
@@ -141,23 +134,7 @@ def load_bundle(path: Path | str) -> Bundle:
         InvalidSpecError: It is of another format, or a file of it was changed or lost.
     """
     folder = Path(path).expanduser()
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFoundError(f"a bundle is a folder with {MANIFEST}, {folder} has none: check the path") from None
-    if manifest.get("format") != FORMAT:
-        raise InvalidSpecError(
-            f"bundles of format {FORMAT} can be read, {folder} has {manifest.get('format')!r}: use the version "
-            "of tuneladder that environment.json in it names"
-        )
-    for name, expected in manifest["files"].items():
-        file = folder / name
-        if not file.exists() or _checksum(file) != expected:
-            state = "changed" if file.exists() else "missing"
-            raise InvalidSpecError(
-                f"a bundle's files must be as they were written, {file} is {state}: export it again"
-            )
-    return Bundle(folder, manifest)
+    return Bundle(folder, read_manifest(folder))
 
 
 class Bundle:
@@ -229,14 +206,46 @@ class Bundle:
 
     def predict_scores(self, rows: Any) -> np.ndarray[Any, Any]:
         """Predict probabilities, (N, num_classes), or values in the target's own unit, (N,)."""
-        batch: Any = rows
-        if self._preprocessing:
-            inputs = preprocessor_from_dict(self._preprocessing).transform(rows)
-            batch = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
+        batch = self._batch(rows)
         with torch.inference_mode():
             predicted: torch.Tensor = self.module.predict_step(batch, 0)
         values: np.ndarray[Any, Any] = predicted.numpy()
         return values
+
+    def predict_with_uncertainty(
+        self, rows: Any, *, num_passes: int = 30, seed: int = 0
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Predict several times with dropout on (Monte-Carlo dropout); all else, batch norm too, as in `predict`.
+
+        Args:
+            rows: As for `predict`.
+            num_passes: Predictions to average over, at least 2; the deviation's own error is about
+                1 / sqrt(2 num_passes) of it.
+            seed: The same seed gives the same answer; torch's global generators stay as they are.
+
+        Returns:
+            Mean and standard deviation of the passes, each shaped as what `predict_scores` gives.
+
+        Raises:
+            InvalidSpecError: The network has no dropout above 0, or there are fewer than 2 passes.
+
+        Source:
+            Gal & Ghahramani 2016, arXiv:1506.02142.
+        """
+        batch, module = self._batch(rows), self.module
+        try:
+            spread = predict_spread(
+                module, lambda: module.predict_step(batch, 0), num_passes=num_passes, seed=seed
+            )
+        except ConfigError as error:
+            raise InvalidSpecError(str(error)) from None
+        return spread.mean.numpy(), spread.std.numpy()
+
+    def _batch(self, rows: Any) -> Any:
+        if not self._preprocessing:
+            return rows
+        inputs = preprocessor_from_dict(self._preprocessing).transform(rows)
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
 
     def _build(self) -> pl.LightningModule:
         if self.family in FAMILIES:

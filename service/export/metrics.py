@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from lightning_modules.health import complaints, without_health
 from service.store import Store, TrialRecord
 
 
 def best_metrics(store: Store, job_id: str, trial: TrialRecord) -> dict[str, float | None]:
-    """Give every metric of a trial's best epoch; empty if no epoch had a finite objective."""
+    """Give every metric of a trial's best epoch, health aside; empty if no epoch had a finite objective."""
     for measurement in store.measurements(job_id, trial.number):
         if measurement.epoch == trial.best_epoch:
-            return dict(measurement.metrics)
+            return without_health(measurement.metrics)
     return {}
+
+
+def trial_complaints(store: Store, job_id: str, number: int) -> list[str]:
+    """Say what was bad about a trial's health; see `lightning_modules.health`."""
+    return complaints(measurement.metrics for measurement in store.measurements(job_id, number))

@@ -12,6 +12,7 @@ from typing import Any
 from service.catalog import ResolvedJob
 from service.export.bundle import BundleContents, write_bundle
 from service.export.metrics import best_metrics
+from service.start import START_FROM
 from service.store import CheckpointFiles, Store, TrialRecord, TrialState
 
 _PACKAGES = (
@@ -107,9 +108,16 @@ def _lineage(store: Store, job_id: str, trial: TrialRecord, resolved: ResolvedJo
         "split_seed": getattr(spec.data, "split_seed", None),
         "spec_fingerprint": spec.fingerprint(),
         "data_fingerprint": resolved.data_fingerprint,
+        "start_from": _start_from(resolved),
         "objective": {"metric": resolved.metric, "mode": resolved.mode, "value": trial.best_value},
         "incumbents": [{"trial": t.number, "stage": t.stage, "value": t.best_value} for t in incumbents],
     }
+
+
+def _start_from(resolved: ResolvedJob) -> dict[str, Any] | None:
+    if resolved.start is None:
+        return None
+    return {"path": resolved.spec.model[START_FROM], "fingerprint": resolved.start.fingerprint}
 
 
 def environment() -> dict[str, Any]:

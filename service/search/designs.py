@@ -36,12 +36,26 @@ def spread_values(
 
 
 def stage_designs(
-    space: SearchSpace, opens: tuple[str, ...], count: int, *, base: Params, generator: np.random.Generator
+    space: SearchSpace,
+    opens: tuple[str, ...],
+    count: int,
+    *,
+    base: Params,
+    generator: np.random.Generator,
+    fixed: Params | None = None,
 ) -> list[dict[str, Value]]:
     """Design a stage's first round around the incumbent.
 
     The first open parameter is spread over its whole range; its companion, the learning rate, lies around
     where scaling rules put it, spread evenly over a factor of `LR_SPREAD` to both sides.
+
+    Args:
+        space: What may vary.
+        opens: What is open, the companion last.
+        count: How many designs.
+        base: The incumbent's params.
+        generator: Moves values inside their parts, and deals learning rates to them.
+        fixed: What the scaling rules have to know beside the params: an optimizer that no trial changes.
 
     Returns:
         `count` full params.
@@ -54,7 +68,8 @@ def stage_designs(
     for value, step in zip(values, steps, strict=True):
         params = dict(base) | {name: value}
         if isinstance(companion, Float):
-            centre = scaled_learning_rate(float(base[companion.name]), before=base, after=params)
+            before, after = {**(fixed or {}), **base}, {**(fixed or {}), **params}
+            centre = scaled_learning_rate(float(base[companion.name]), before=before, after=after)
             offset = 2 * (step + 0.5) / count - 1
             lr = centre * math.exp(math.log(LR_SPREAD) * offset)
             params[companion.name] = min(max(lr, companion.low), companion.high)

@@ -74,7 +74,8 @@ class LadderStrategy:
             return
         generator = np.random.default_rng([self._seed, stage.number])
         space = self._spread_over(stage)
-        designs = stage_designs(space, stage.opens, count, base=base, generator=generator)
+        fixed = {"optimizer": self._plan.optimizer} if self._plan.optimizer else {}
+        designs = stage_designs(space, stage.opens, count, base=base, fixed=fixed, generator=generator)
         if not self.history.trials:
             designs = [self._space.defaults(), *designs[: count - 1]]
         sampler = optuna.samplers.RandomSampler(seed=int(generator.integers(2**32)))

@@ -48,6 +48,7 @@ class Plan:
         left_out: Stages that the budget does not reach, by name.
         cohort_size: Trials that are trained together in one leg.
         starts: Starting points from earlier jobs; the first stage compares them with the defaults.
+        optimizer: That the spec fixes; learning rates follow a change of batch size by its rule.
         lr_range_test: Whether a range test narrows the learning rates of the first stage that opens them.
     """
 
@@ -62,6 +63,7 @@ class Plan:
     left_out: tuple[str, ...] = ()
     cohort_size: int = 1
     starts: tuple[Params, ...] = ()
+    optimizer: str | None = None
     lr_range_test: bool = False
 
     @property
@@ -143,6 +145,7 @@ def make_plan(
         left_out=left_out,
         cohort_size=cohort_size,
         starts=starts,
+        optimizer=optimizer if isinstance(optimizer := spec.model.get("optimizer"), str) else None,
         lr_range_test=spec.search.lr_range_test,
     )
 

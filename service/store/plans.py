@@ -62,8 +62,8 @@ class Plans(Database):
                 return
             if row.data_fingerprint != data_fingerprint:
                 raise ConflictError(
-                    f"a job goes on with the data it began with, got other data for job {job_id}: bring the data "
-                    "back, or start another with --new"
+                    f"a job goes on with the data it began with and the bundle it starts from, got other data or "
+                    f"another bundle for job {job_id}: bring it back, or start another with --new"
                 )
             known = tuple(stage_record(stage) for stage in _stage_rows(session, job_id))
             old = [(stage.number, stage.name, stage.opens, stage.why) for stage in known]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from lightning_modules.health import complaints
 from service.store import (
     ExportRecord,
     JobRecord,
@@ -240,6 +241,12 @@ def lr_range_points(probes: Iterable[ProbeRecord]) -> list[Point]:
             if value_ is not None
         ]
     return points
+
+
+def health_tags(measurements: Iterable[TimedMeasurement]) -> dict[str, str]:
+    """Say what was bad about a trial's health; no tag where all was well."""
+    bad = complaints(one.metrics for one in measurements)
+    return {PREFIX + "health": "\n".join(bad)} if bad else {}
 
 
 def export_tags(exports: Sequence[ExportRecord]) -> dict[str, str]:

@@ -130,6 +130,8 @@ class Mirror:
             tags=describe.trial_state_tags(trial),
         )
         if trial.ended_at is not None:
+            measured = self._store.measurements(job.id, trial.number)
+            self._server.log(run_id, tags=describe.health_tags(measured))
             ended = describe.milliseconds(trial.ended_at)
             self._server.set_status(run_id, describe.TRIAL_STATUS[trial.state], end_ms=ended)
         return TrackingRun(trial=trial.number, run_id=run_id, logged_epochs=trial.epochs, logged_state=trial.state)

@@ -73,7 +73,7 @@ def test_a_job_in_which_every_trial_fails_says_why(
     range_: dict[str, float], state: str, why: str, shop: Product
 ) -> None:
     search = OWN["search"] | {"space": {"rate": range_}, "strategy": "ladder"}
-    spec = shop.write_spec(OWN | {"search": search})
+    spec = shop.write_spec(OWN | {"search": search, "checks": {"overfit": False}})
     ended = shop.run("run", spec, "--home", "home", "--engine", "local", "--json", code=1)
 
     assert ended.json["state"] == "failed"

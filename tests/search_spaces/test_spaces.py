@@ -22,6 +22,7 @@ from search_spaces import (
     outline_stages,
     scaled_learning_rate,
 )
+from search_spaces.scaling import OPTIMIZER_FACTORS
 
 
 def test_the_documented_order_is_the_order() -> None:
@@ -145,6 +146,16 @@ def test_the_learning_rate_scales_with_batch_size_and_optimizer() -> None:
     assert scale(batch_size=256) == pytest.approx(2e-3)  # square root for adaptive optimizers
     assert scale(optimizer="momentum") == pytest.approx(1e-2)
     assert scale(optimizer="sgd", batch_size=128) == pytest.approx(0.2)  # linear for SGD kinds
+
+
+@pytest.mark.parametrize("optimizer", list(OPTIMIZER_FACTORS))
+def test_a_batch_four_times_as_large_wants_four_times_the_rate_of_sgd_kinds_and_twice_that_of_adam_kinds(
+    optimizer: str,
+) -> None:
+    before, after = ({"optimizer": optimizer, "batch_size": size} for size in (32, 128))
+    factor = 4.0 if optimizer in ("sgd", "momentum", "nesterov") else 2.0
+    assert scaled_learning_rate(1e-3, before=before, after=after) == pytest.approx(factor * 1e-3)
+    assert scaled_learning_rate(factor * 1e-3, before=after, after=before) == pytest.approx(1e-3)
 
 
 def test_two_parameters_of_one_name_are_refused() -> None:

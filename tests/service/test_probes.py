@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from search_spaces import get_space
+from service.catalog import resolve
+from service.context import leg_context
 from service.documents import parse_spec
 from service.embedded import run_job
 from service.engine.local import LocalEngine
+from service.engine.work import run_leg
 from service.errors import InvalidSpecError, JobFailedError
 from service.home import Home
 from service.legs import Leg, LegResult
-from service.probes import default_params
+from service.plans import plan_job
+from service.probes import default_params, probe
 from service.seats import RunOptions
 from service.spec import Spec
 from service.store import JobState, ProbeRecord, Store
@@ -191,3 +196,12 @@ def test_a_range_test_of_nothing_is_refused(
 def test_a_range_test_is_for_the_ladder() -> None:
     with pytest.raises(InvalidSpecError, match="lr_range_test: true is for the ladder, got strategy 'random'"):
         spec(search={"strategy": "random", "lr_range_test": True})
+
+
+def test_a_probe_on_a_gpu_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job = resolve(spec())
+    context = replace(leg_context(job, plan_job(job)), use_gpu=True)
+    result = run_leg(context, probe("overfit", job.space.defaults(), seed=0))
+    assert result.members[0].state == "failed"
+    assert "needs a CUDA device" in (result.members[0].message or "")

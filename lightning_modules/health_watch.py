@@ -1,0 +1,107 @@
+"""Measures a network's health at one training step, without a trace in its training.
+
+What is measured and what it is called: see `lightning_modules.health`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import activation as torch_activations
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.hooks import RemovableHandle
+
+from lightning_modules.blocks.activations import Swish
+from lightning_modules.health import DEAD, GRADIENT, MEAN, STD
+
+_DIES = (nn.ReLU, nn.ReLU6)
+_NO_HIDDEN_ACTIVATION = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
+
+
+class HealthWatch:
+    """Watches one step at a time: `begin`, then the step, then `end`; `values` gives what was seen.
+
+    Values stay where they were computed until `values` is called, once an epoch: to read one waits for a GPU.
+    """
+
+    def __init__(self) -> None:
+        self._activations: list[tuple[str, nn.Module]] = []
+        self._owners: dict[nn.Parameter, str] = {}
+        self._handles: list[RemovableHandle] = []
+        self._seen: dict[str, Tensor] = {}
+        self.is_watching = False
+
+    def begin(self, module: nn.Module) -> None:
+        """Watch the module's next step; it is the same module at each call."""
+        self.end()
+        self._seen = {}
+        if not self._owners:
+            self._look_around(module)
+        self._handles = [
+            part.register_forward_hook(partial(self._see_output, name)) for name, part in self._activations
+        ]
+        self.is_watching = True
+
+    def _look_around(self, module: nn.Module) -> None:
+        for name, part in module.named_modules():
+            own = list(part.parameters(recurse=False))
+            if any(parameter.ndim > 1 for parameter in own):
+                self._owners |= dict.fromkeys(own, name)
+            if _has_activations(part):
+                self._activations.append((name, part))
+
+    def see_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the gradients that an optimizer is about to use."""
+        layers: dict[str, list[Tensor]] = {}
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter in self._owners:
+                    layers.setdefault(self._owners[parameter], []).append(parameter.grad)
+        for layer, gradients in layers.items():
+            norms = [gradient.detach().float().norm() for gradient in gradients]
+            self._seen[GRADIENT + layer] = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+
+    def end(self) -> None:
+        """Take every hook off the module."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.is_watching = False
+
+    def values(self) -> dict[str, float]:
+        """Give what was seen at the watched step, by name; empty before the first."""
+        if not self._seen:
+            return {}
+        return dict(zip(self._seen, torch.stack(list(self._seen.values())).tolist(), strict=True))
+
+    @torch.no_grad()
+    def _see_output(self, layer: str, part: nn.Module, inputs: Any, output: Any) -> None:
+        if not part.training:
+            return
+        x = _tensor(output)
+        if x is None or not x.is_floating_point() or x.numel() < 2:
+            return
+        x = x.detach().float()
+        std, mean = torch.std_mean(x)
+        self._seen |= {MEAN + layer: mean, STD + layer: std}
+        if isinstance(part, _DIES) and x.ndim > 1:
+            others = [axis for axis in range(x.ndim) if axis != 1]
+            self._seen[DEAD + layer] = (x.amax(dim=others) <= 0).float().mean()
+
+
+def _has_activations(part: nn.Module) -> bool:
+    if isinstance(part, _NO_HIDDEN_ACTIVATION):
+        return False
+    return type(part).__module__ == torch_activations.__name__ or isinstance(part, Swish | nn.RNNBase)
+
+
+def _tensor(output: Any) -> Tensor | None:
+    """Find the steps in what a layer gives: recurrent ones give a pair, and packed."""
+    if isinstance(output, PackedSequence):
+        return output.data
+    if isinstance(output, tuple) and output:
+        return _tensor(output[0])
+    return output if isinstance(output, Tensor) else None
