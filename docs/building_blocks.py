@@ -79,6 +79,11 @@ INDEX = (
     Row(id="N1", what="batch norm", blocks=(("norm", ("batch",)),)),
     Row(id="N2", what="norms that need no batch", blocks=(("norm", ("layer", "group", "instance", "rms")),)),
     Row(id="D1", what="dropout", blocks=(("dropout", ()),)),
+    Row(
+        id="D2",
+        what="Monte-Carlo dropout: predictions with uncertainty",
+        where="a bundle's `predict_with_uncertainty` ([README](../README.md))",
+    ),
     Row(id="I1", what="initialization", blocks=(("init", ()),)),
     Row(id="L1", what="losses, smoothing, class weights", blocks=(("loss", ()), ("class_weights", ()))),
     Row(id="O1", what="optimizers", blocks=(("optimizer", ()),)),
@@ -109,6 +114,11 @@ INDEX = (
     Row(
         id="R3", what="gradient clipping by norm", where="[`clip_norm`](spec.md#all-families-how-they-are-trained)"
     ),
+    Row(
+        id="T1",
+        what="starting from an earlier bundle: new head, freezing, smaller learning rate",
+        where="[`model.start_from`](spec.md#model-settings-of-a-family), `freeze_epochs`, `loaded_lr_factor`",
+    ),
     Row(id="G1", what="augmentation of training batches", blocks=(("augmentation", ()),)),
     Row(
         id="E1",
@@ -119,6 +129,7 @@ INDEX = (
     Row(id="P1", what="learning a handful of rows by heart, before a search", settings=("checks.overfit",)),
     Row(id="P2", what="learning-rate range test", settings=("search.lr_range_test",)),
     Row(id="P3", what="learning rate scaled with the batch size", where="[how the search works](search.md)"),
+    Row(id="P4", what="health: gradients, dead units, activations of each layer", settings=("checks.health",)),
 )
 
 

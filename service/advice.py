@@ -11,7 +11,7 @@ from search_spaces import SearchSpace
 from service.spec import Spec
 
 
-def warnings_of(spec: Spec, space: SearchSpace, info: DataInfo) -> tuple[str, ...]:
+def warnings_of(spec: Spec, space: SearchSpace, info: DataInfo, *, fixed: Mapping[str, Any]) -> tuple[str, ...]:
     """Word the warnings about what a person fixed or lets search, each with its field in the spec.
 
     A setting that depends on a searched one is left alone: some trial will use it. What harms is looked for at the
@@ -21,15 +21,17 @@ def warnings_of(spec: Spec, space: SearchSpace, info: DataInfo) -> tuple[str, ..
         spec: With a built-in family, checked before.
         space: What is searched.
         info: Of the data.
+        fixed: Settings that no trial changes: the person's, and those of a bundle that the job starts from.
     """
-    fixed = {key: value for key, value in spec.model.items() if value is not None}
-    base = space.defaults() | fixed
+    base = {**space.defaults(), **fixed}
+    given = {key for key, value in spec.model.items() if value is not None}
     found: dict[str, None] = {}
     for setting, settings in _variants(space, base):
         for warning in _warnings(spec.family_name, settings, info):
             name = warning.field
-            if name in (fixed | space.defaults()) and setting in (None, name) and not _open(warning, space):
-                found[f"{'model' if name in fixed else 'search.space'}.{name}: {warning.text}"] = None
+            is_chosen = name in given or name in space.names
+            if is_chosen and setting in (None, name) and not _open(warning, space):
+                found[f"{'model' if name in given else 'search.space'}.{name}: {warning.text}"] = None
     return tuple(found)
 
 

@@ -151,7 +151,9 @@ def resolve(spec: Spec) -> ResolvedJob:
         source=source,
         data=data,
         start=start,
-        warnings=warnings_of(spec, space, data.info) if data is not None and not own_module else (),
+        warnings=()
+        if data is None or own_module
+        else warnings_of(spec, space, data.info, fixed=fixed_values(spec, start)),
     )
 
 

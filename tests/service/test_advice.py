@@ -23,7 +23,7 @@ def advice(family: str, *, model: dict[str, Any] | None = None, space: dict[str,
     body = {"family": family, "data": {"name": "wine"}, "model": model or {}, "search": {"space": space or {}}}
     spec = parse_spec(body)
     searched = get_space(family).override(spec.search.space).without(list(spec.model))
-    return list(warnings_of(spec, searched, INFO[family]))
+    return list(warnings_of(spec, searched, INFO[family], fixed=spec.model))
 
 
 @pytest.mark.parametrize("family", INFO)

@@ -91,6 +91,7 @@ def test_a_child_shows_its_trial(store: Store, home: Path) -> None:
         "tuneladder.state": "completed",
         "tuneladder.epochs": "5",
         "tuneladder.best_epoch": "4",
+        "tuneladder.health": "not finite: val_loss in epoch 1: lower the learning rate, or clip the gradient",
     }
     assert child["run"] == ("trial 1", "FINISHED", milliseconds(trial.created_at), milliseconds(trial.ended_at))
     assert shown(home)["3"]["tags"]["tuneladder.message"] == "it raised"
