@@ -84,7 +84,7 @@ def measure(family: str, *, repeats: int) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=10, help="trainings with and without, of each family")
+    parser.add_argument("--repeats", type=int, default=20, help="trainings with and without, of each family")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
