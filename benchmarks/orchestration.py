@@ -10,9 +10,9 @@ after the other, each in a process of its own. The last line of standard output 
      "ratio": {"plain": ..., "reuse": ...}, "figures": {...}, "settings": {...}}
 
 where a ratio is theirs over ours. The clock holds worker starts, training, search and tracking; it leaves out
-`ray.init`, the driver's imports and the creation of MLflow's tables for all, and counts tuneladder's overfit check,
-its test of the winner and its bundle, which the others do not make. tuneladder's slots begin to start while its
-driver still imports, about a second before its clock: the others cannot, as they know their workers later.
+`ray.init`, the driver's imports and the creation of MLflow's tables for all, and counts tuneladder's overfit
+check, its test of the winner and its bundle, which the others do not make. tuneladder's slots begin to start while
+its driver still imports, about a second before its clock: the others know their workers later.
 
 Two processes with a shared Optuna study (`benchmarks.optuna_processes`) join with `--with-optuna-processes`,
 and without being asked from 100 trials on: that is where a comparison without worker starts begins to matter.
