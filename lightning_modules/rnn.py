@@ -49,9 +49,9 @@ class RNNConfig(NetworkConfig):
     )
     variational: bool = flag(False, why="one dropout mask for all steps of a row: Gal & Ghahramani 2016")
     norm: str = choice(
-        "none",
+        "layer",
         ("none", "layer", "rms"),
-        why="of each step behind each layer; other norms would count padded steps",
+        why="of each step behind each layer; batch norm would count padded steps",
     )
     activation: str = choice("tanh", ACTIVATIONS, why="tanh bounds a vanilla cell's state")
     head_width: int = integer(

@@ -95,7 +95,8 @@ def test_the_padding_token_is_zero_and_never_learns():
 
 def test_last_pooling_takes_the_forward_state_at_the_end_and_the_backward_state_at_the_start():
     torch.manual_seed(0)
-    network = RNNConfig(width=6, pooling="last", depth=2, dropout=0.0, embedding_dropout=0.0).build(SERIES)
+    config = RNNConfig(width=6, pooling="last", depth=2, dropout=0.0, embedding_dropout=0.0, norm="none")
+    network = config.build(SERIES)
     inputs, _ = batch(SERIES)
     for row, length in enumerate(inputs["lengths"].tolist()):
         steps = inputs["series"][row : row + 1, :length]
@@ -107,7 +108,9 @@ def test_last_pooling_takes_the_forward_state_at_the_end_and_the_backward_state_
 
 @pytest.mark.parametrize(("cell", "kind"), [("vanilla", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
 def test_a_stack_of_layers_and_its_gradients_equal_torchs_own_with_copied_weights(cell, kind):
-    config = RNNConfig(cell=cell, width=5, depth=3, pooling="mean", dropout=0.0, embedding_dropout=0.0)
+    config = RNNConfig(
+        cell=cell, width=5, depth=3, pooling="mean", dropout=0.0, embedding_dropout=0.0, norm="none"
+    )
     torch.manual_seed(0)
     network = config.build(SERIES)
     stacked = kind(2, 5, num_layers=3, bidirectional=True, batch_first=True).double()
