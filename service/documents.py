@@ -90,10 +90,11 @@ def parse_spec(body: Mapping[str, Any], *, folder: Path | None = None) -> Spec:
             for key, value in data.items()
         }
     model = resolved.get("model")
+    # Of a module of one's own, `model` holds arguments that nobody here knows the meaning of.
     if (
-        isinstance(model, Mapping)
+        isinstance(body.get("family"), str)
+        and isinstance(model, Mapping)
         and isinstance(model.get("start_from"), str)
-        and "module" not in str(body.get("family"))
     ):
         path = resolve_path(model["start_from"], folder=folder or Path.cwd(), field="model.start_from")
         resolved["model"] = {**model, "start_from": path}

@@ -70,6 +70,7 @@ class Seats:
         self._resources, self._name = spec.resources, spec.name
         self._options, self._home = options, home
         self._stack = ExitStack()
+        self._hurry = ExitStack()  # what holds until the slots are asked for
         self._booting: Future[RayTuneEngine] | None = None
         self.ray_init_s = 0.0
 
@@ -86,7 +87,8 @@ class Seats:
         from service.engine.cluster import Cluster, local_cpus
 
         self._began = time.monotonic()
-        self._stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        self._stack.enter_context(self._hurry)
+        self._hurry.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(BOOT_SWITCH_S)
         wanted = self._options.num_slots
         self._cluster = self._stack.enter_context(
@@ -145,6 +147,7 @@ class Seats:
         self.boot()
         assert self._booting is not None
         engine = self._booting.result()
+        self._hurry.close()
         engine.brief(context)
         return engine
 
