@@ -9,7 +9,7 @@ from search_spaces.space import SearchSpace
 CNN = SearchSpace(
     name="cnn",
     parameters=(
-        common.learning_rate(default=2e-3),
+        common.learning_rate(default=1e-3),
         common.dropout(default=0.3),
         Choice(
             name="width",
