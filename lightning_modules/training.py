@@ -120,7 +120,7 @@ def train(
     Raises:
         ValueError: The epochs or the checkpoint do not fit, or the module does not log the objective.
     """
-    _check_epochs(settings, start_epoch, end_epoch, checkpoint)
+    check_epochs(settings, start_epoch, end_epoch, checkpoint)
     started = time.perf_counter()
     cuda = settings.accelerator == "cuda"
     memory = MemoryCheckpointIO(checkpoint)
@@ -192,7 +192,12 @@ def evaluate_best(
         return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def _check_epochs(settings: TrainingSettings, start: int, end: int, checkpoint: bytes | None) -> None:
+def check_epochs(settings: TrainingSettings, start: int, end: int, checkpoint: bytes | None) -> None:
+    """Check that a piece of training fits into its trial, and its checkpoint to its start.
+
+    Raises:
+        ValueError: They do not.
+    """
     if not 0 <= start < end <= settings.max_epochs:
         raise ValueError(
             f"0 <= start_epoch < end_epoch <= max_epochs must hold, got {start}, {end}, {settings.max_epochs}: "

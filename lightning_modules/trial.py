@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -124,35 +124,63 @@ class TrialRecord(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure the epoch and decide whether the fit goes on."""
-        self.epoch = trainer.current_epoch + 1
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if self._loss_sum is not None:
-            metrics.setdefault("train_loss", float(self._loss_sum) / self._num_losses)
+        loss_sum = None if self._loss_sum is None else float(self._loss_sum)
+        if loss_sum is not None:
+            metrics.setdefault("train_loss", loss_sum / self._num_losses)
         if self._health is not None:
             metrics |= self._health.values()
-        self.measurements.append((self.epoch, metrics))
+        goes_on = self.measure(
+            trainer.current_epoch + 1,
+            metrics,
+            loss_sum=loss_sum,
+            weights=lambda: copy.deepcopy(pl_module.state_dict()),
+        )
+        if not goes_on:
+            trainer.should_stop = True
+
+    def measure(
+        self,
+        epoch: int,
+        metrics: dict[str, float],
+        *,
+        loss_sum: float | None,
+        weights: Callable[[], Mapping[str, Any]],
+    ) -> bool:
+        """Record an epoch and say whether the fit goes on.
+
+        Args:
+            epoch: Epochs trained, this one included.
+            metrics: Every logged value, and the measures of health.
+            loss_sum: Of the losses that were stepped on; None where there were none.
+            weights: Gives a copy of the module's state; asked for if the epoch is the best.
+
+        Raises:
+            ValueError: The objective is not among the metrics.
+        """
+        self.epoch = epoch
+        self.measurements.append((epoch, metrics))
         if self._metric not in metrics:
             raise ValueError(_missing_metric(self._metric, metrics))
-        if self._is_finite(metrics):
-            self._compare(metrics[self._metric], pl_module)
+        if self._is_finite(metrics, loss_sum):
+            self._compare(metrics[self._metric], weights)
             out_of_patience = self._patience is not None and self._epochs_without_improvement >= self._patience
             if out_of_patience or self.epoch >= self._max_epochs:
                 self.state = "completed"
         else:
             self.state = "diverged"
-        if self.state != "running" or self.epoch >= self._end_epoch:
-            trainer.should_stop = True
+        return self.state == "running" and self.epoch < self._end_epoch
 
-    def _is_finite(self, metrics: Mapping[str, float]) -> bool:
+    def _is_finite(self, metrics: Mapping[str, float], loss_sum: float | None) -> bool:
         values = [metrics[self._metric], metrics.get("train_loss", 0.0), metrics.get("val_loss", 0.0)]
-        if self._loss_sum is not None:  # a module may log another train_loss than it steps on, or skip rows
-            values.append(float(self._loss_sum))
+        if loss_sum is not None:  # a module may log another train_loss than it steps on, or skip rows
+            values.append(loss_sum)
         return all(math.isfinite(value) for value in values)
 
-    def _compare(self, value: float, module: pl.LightningModule) -> None:
+    def _compare(self, value: float, weights: Callable[[], Mapping[str, Any]]) -> None:
         if self.best_value is None or self._sign * (value - self.best_value) > 0:
             self.best_value, self.best_epoch = value, self.epoch
-            self._best_weights = copy.deepcopy(module.state_dict())
+            self._best_weights = weights()
         if self._reference is None or self._sign * (value - self._reference) > self._min_delta:
             self._reference, self._epochs_without_improvement = value, 0
         else:
@@ -179,6 +207,14 @@ class TrialRecord(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take the record up again."""
+        self.load(checkpoint)
+
+    def load(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take up the record that a checkpoint holds.
+
+        Raises:
+            ValueError: The checkpoint is of another epoch.
+        """
         record = checkpoint[TRIAL_KEY]
         self.epoch = record["epoch"]
         if self.epoch != self._start_epoch:

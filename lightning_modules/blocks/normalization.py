@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from torch import Tensor, nn
 
 from lightning_modules.errors import ConfigError
@@ -25,13 +27,22 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize each channel."""
         if self.training and x.shape[0] == 1:
-            raise ConfigError(
-                "batch norm needs at least 2 rows in a training batch, got 1: raise the batch size, drop a last "
-                "partial batch of one row, or take norm layer or group",
-                field="norm",
-            )
+            refuse_single_row()
         normed: Tensor = self.layer(x)
         return normed
+
+
+def refuse_single_row() -> NoReturn:
+    """Say that a training batch of one row has no variance over rows.
+
+    Raises:
+        ConfigError: Always.
+    """
+    raise ConfigError(
+        "batch norm needs at least 2 rows in a training batch, got 1: raise the batch size, drop a last "
+        "partial batch of one row, or take norm layer or group",
+        field="norm",
+    )
 
 
 class ChannelNorm(nn.Module):

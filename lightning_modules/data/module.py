@@ -18,7 +18,7 @@ from lightning_modules.errors import DataError
 Batch = tuple[dict[str, Tensor], Tensor]
 
 # Inputs that are trimmed to a batch's longest row, and where their time axis is.
-_SEQUENCES = ("tokens", "series")
+SEQUENCES = ("tokens", "series")
 _EVALUATION_ROWS = 1024
 _EVALUATION_BYTES = 64 * 2**20  # of inputs; large images get smaller batches
 
@@ -69,7 +69,7 @@ class TensorSplit:
 
 def _trim(name: str, tensor: Tensor, steps: int | None) -> Tensor:
     """Cut what is padding in every row of the batch; a view."""
-    return tensor if steps is None or name not in _SEQUENCES else tensor[:, :steps]
+    return tensor if steps is None or name not in SEQUENCES else tensor[:, :steps]
 
 
 class _Writable:

@@ -1,0 +1,9 @@
+"""Whole cohorts trained as one stacked network: the same trials, at a fraction of the cost of each.
+
+`can_fuse` says whether members can be, `choose` whether they should be, and `train_cohort` trains them.
+"""
+
+from lightning_modules.fused.cohort import CohortMember, train_cohort
+from lightning_modules.fused.fusion import FREE, can_fuse, fusion_key
+
+__all__ = ["FREE", "CohortMember", "can_fuse", "fusion_key", "train_cohort"]

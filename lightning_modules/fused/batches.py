@@ -1,0 +1,98 @@
+"""Batches of all members side by side: each member's rows are those that it would see if it were trained alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_modules.data.module import SEQUENCES, ArrayDataModule, Augment, BatchLoader, permutation
+
+
+@dataclass(frozen=True)
+class StackedBatch:
+    """Rows of all members.
+
+    Attributes:
+        inputs: (K * B, ...), as `DataInfo` describes them.
+        target: (K, B), or (K, B, C) shares of the classes.
+        steps: Steps that each member's rows would have without the others', where rows have lengths.
+    """
+
+    inputs: dict[str, Tensor]
+    target: Tensor
+    steps: list[int] | None
+
+
+class StackedBatches:
+    """The training batches of a cohort.
+
+    Args:
+        data: Of any member: the members' differ in the order of rows and in augmentation alone.
+        seeds: Of the members.
+        augments: Of the members; None for those without.
+    """
+
+    def __init__(
+        self, data: ArrayDataModule, *, seeds: Sequence[int], augments: Sequence[Augment | None]
+    ) -> None:
+        loader = data.train_dataloader()
+        self._split, self._batch_size = loader.split, loader.batch_size
+        self._num_rows = min(len(loader.split), len(loader) * loader.batch_size)  # without what the loader drops
+        self._num_outputs = data.info.num_outputs
+        self._seeds, self._augments = list(seeds), list(augments)
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Drop all members but some."""
+        self._seeds = [self._seeds[member] for member in members]
+        self._augments = [self._augments[member] for member in members]
+
+    def epoch(self, epoch: int) -> Iterator[StackedBatch]:
+        """Give the batches of an epoch, which counts from 0."""
+        rows = len(self._split)
+        orders = torch.stack([permutation(rows, seed=seed, epoch=epoch) for seed in self._seeds])  # (K, N)
+        for number, start in enumerate(range(0, self._num_rows, self._batch_size)):
+            chosen = orders[:, start : min(start + self._batch_size, self._num_rows)]
+            if any(self._augments):
+                yield self._augmented(chosen, epoch, number)
+            else:
+                inputs, target = self._split.select(chosen.reshape(-1))
+                yield StackedBatch(inputs, target.reshape(chosen.shape), _longest(inputs, len(chosen)))
+
+    def _augmented(self, chosen: Tensor, epoch: int, number: int) -> StackedBatch:
+        parts = []
+        for index, augment in zip(chosen, self._augments, strict=True):
+            inputs, target = self._split.select(index)
+            parts.append((inputs, target) if augment is None else augment(inputs, target, epoch=epoch, batch=number))
+        targets = [target for _, target in parts]
+        if any(target.ndim == 2 for target in targets):  # mixed with each other: shares of the classes
+            targets = [t if t.ndim == 2 else F.one_hot(t, self._num_outputs).float() for t in targets]
+        inputs = {name: _together([inputs[name] for inputs, _ in parts]) for name in parts[0][0]}
+        sequences = [[x.shape[1] for name, x in own.items() if name in SEQUENCES] for own, _ in parts]
+        return StackedBatch(inputs, torch.stack(targets), [steps for own in sequences for steps in own] or None)
+
+
+def _together(tensors: Sequence[Tensor]) -> Tensor:
+    """Lay the members' rows one behind the other; sequences are padded with zeros to the longest of all."""
+    if tensors[0].ndim > 1:
+        steps = max(tensor.shape[1] for tensor in tensors)
+        tensors = [
+            t if t.shape[1] == steps else F.pad(t, [0, 0] * (t.ndim - 2) + [0, steps - t.shape[1]])
+            for t in tensors
+        ]
+    return torch.cat(list(tensors))
+
+
+def _longest(inputs: dict[str, Tensor], num_members: int) -> list[int] | None:
+    lengths = inputs.get("lengths")
+    return None if lengths is None else lengths.reshape(num_members, -1).amax(dim=1).tolist()
+
+
+def repeated(loader: BatchLoader, num_members: int) -> Iterator[StackedBatch]:
+    """Give every member the same rows, in order: for evaluation."""
+    for inputs, target in loader:
+        many = {name: x.expand(num_members, *x.shape).flatten(0, 1) for name, x in inputs.items()}
+        yield StackedBatch(many, target.expand(num_members, *target.shape), None)

@@ -1,0 +1,178 @@
+"""Stacked norms. torch's own functions normalize rows; what they scale and shift by differs from member to member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_modules.blocks.normalization import refuse_single_row
+from lightning_modules.fused.shapes import by_member
+from lightning_modules.fused.stacked import Stacked
+
+
+class StackedBatchNorm(Stacked):
+    """Batch norm over each member's rows, with each member's running statistics.
+
+    Shapes:
+        x: (K * B, C, ...) -> the same; weight, bias and statistics (K, C)
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, layers: Sequence[nn.BatchNorm1d | nn.BatchNorm2d]) -> None:
+        super().__init__(layers)
+        self.eps, self.momentum = layers[0].eps, layers[0].momentum
+        assert self.momentum is not None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize each channel of each member."""
+        num_members, channels = self.weight.shape
+        rows = by_member(x, num_members).reshape(num_members, -1, channels, x[0, 0].numel())  # (K, B, C, positions)
+        if not self.training:
+            scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+            shift = self.bias - self.running_mean * scale
+            return torch.addcmul(shift[:, None, :, None], rows, scale[:, None, :, None]).reshape(x.shape)
+        if rows.shape[1] == 1:
+            refuse_single_row()
+        normed, mean, var = _BatchNorm.apply(rows, self.weight, self.bias, self.eps)
+        count = rows.shape[1] * rows.shape[3]
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (count / max(count - 1, 1)), self.momentum)
+            self.num_batches_tracked += 1
+        out: Tensor = normed.reshape(x.shape)
+        return out
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Gives the normalized rows, the means and the biased variances; only the first has a gradient.
+
+    Source:
+        Ioffe & Szegedy 2015, arXiv:1502.03167, sec. 3 (the gradient).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        mean = _mean(x)
+        centred = x - mean[:, None, :, None]
+        var = _mean(centred * centred)
+        spread = torch.rsqrt(var + eps)
+        normed = centred.mul_(spread[:, None, :, None])
+        ctx.save_for_backward(normed, spread, weight)
+        ctx.mark_non_differentiable(mean, var)
+        return torch.addcmul(bias[:, None, :, None], normed, weight[:, None, :, None]), mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        normed, spread, weight = ctx.saved_tensors
+        gradient = gradients[0]
+        count = normed.shape[1] * normed.shape[3]
+        of_bias = _sum(gradient)
+        of_weight = _sum(gradient * normed)
+        scale = weight * spread
+        of_x = gradient * scale[:, None, :, None]
+        of_x.addcmul_(normed, (scale * of_weight / -count)[:, None, :, None])
+        of_x.sub_((scale * of_bias / count)[:, None, :, None])
+        return of_x, of_weight, of_bias, None
+
+
+def _sum(x: Tensor) -> Tensor:
+    """Add up rows and positions: (K, B, C, positions) to (K, C)."""
+    return x.sum(dim=1).squeeze(2) if x.shape[3] == 1 else x.sum(dim=3).sum(dim=1)
+
+
+def _mean(x: Tensor) -> Tensor:
+    return _sum(x) / (x.shape[1] * x.shape[3])
+
+
+class StackedLayerNorm(Stacked):
+    """Layer norm over the last axis.
+
+    Shapes:
+        x: (K * B, ..., C) -> the same; weight and bias (K, C)
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layers: Sequence[nn.LayerNorm]) -> None:
+        super().__init__(layers)
+        self.shape, self.eps = layers[0].normalized_shape, layers[0].eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize each position."""
+        normed = F.layer_norm(x, self.shape, eps=self.eps)
+        rows = normed.reshape(len(self.weight), -1, x.shape[-1])
+        return torch.addcmul(self.bias[:, None], rows, self.weight[:, None]).reshape(x.shape)
+
+
+class StackedRMSNorm(Stacked):
+    """RMS norm over the last axis.
+
+    Shapes:
+        x: (K * B, ..., C) -> the same; weight (K, C)
+    """
+
+    weight: Tensor
+
+    def __init__(self, layers: Sequence[nn.RMSNorm]) -> None:
+        super().__init__(layers)
+        self.shape, self.eps = layers[0].normalized_shape, layers[0].eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize each position."""
+        normed = F.rms_norm(x, self.shape, eps=self.eps)
+        rows = normed.reshape(len(self.weight), -1, x.shape[-1])
+        return (rows * self.weight[:, None]).reshape(x.shape)
+
+
+class StackedGroupNorm(Stacked):
+    """Group norm of each row.
+
+    Shapes:
+        x: (K * B, C, ...) -> the same; weight and bias (K, C)
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layers: Sequence[nn.GroupNorm]) -> None:
+        super().__init__(layers)
+        self.num_groups, self.eps = layers[0].num_groups, layers[0].eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize each group of channels."""
+        return _by_channel(F.group_norm(x, self.num_groups, eps=self.eps), self.weight, self.bias)
+
+
+class StackedInstanceNorm(Stacked):
+    """Instance norm of each row, without running statistics.
+
+    Shapes:
+        x: (K * B, C, ...) -> the same; weight and bias (K, C)
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layers: Sequence[nn.InstanceNorm1d | nn.InstanceNorm2d]) -> None:
+        super().__init__(layers)
+        self.eps = layers[0].eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize each channel."""
+        return _by_channel(F.instance_norm(x, eps=self.eps), self.weight, self.bias)
+
+
+def _by_channel(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Scale and shift the channels, axis 1, by each member's own weight and bias."""
+    shape = (*weight.shape[:1], 1, weight.shape[1], *[1] * (x.ndim - 2))
+    return torch.addcmul(bias.reshape(shape), by_member(x, len(weight)), weight.reshape(shape)).reshape(x.shape)
