@@ -158,8 +158,13 @@ class Array:
 
     def _weights(self, index: int) -> dict[str, Tensor]:
         """Copy a member's state, by the names of its task, onto the CPU."""
-        state = self._network.state_dict()
-        return {_PREFIX + name: value[index].detach().cpu().clone() for name, value in state.items()}
+        stacked = self._network.state_dict()
+        own = self.members[index].task.state_dict()  # of the loss, beside the network
+        for name in own:
+            is_stacked = name.startswith(_PREFIX)
+            tensor = stacked[name.removeprefix(_PREFIX)][index] if is_stacked else own[name]
+            own[name] = tensor.detach().cpu().clone()
+        return own
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._settings.precision != "bf16":

@@ -55,12 +55,20 @@ class StackedBatches:
         rows = len(self._split)
         orders = torch.stack([permutation(rows, seed=seed, epoch=epoch) for seed in self._seeds])  # (K, N)
         for number, start in enumerate(range(0, self._num_rows, self._batch_size)):
-            chosen = orders[:, start : min(start + self._batch_size, self._num_rows)]
+            chosen = self._by_length(orders[:, start : min(start + self._batch_size, self._num_rows)])
             if any(self._augments):
                 yield self._augmented(chosen, epoch, number)
             else:
                 inputs, target = self._split.select(chosen.reshape(-1))
                 yield StackedBatch(inputs, target.reshape(chosen.shape), _longest(inputs, len(chosen)))
+
+    def _by_length(self, chosen: Tensor) -> Tensor:
+        """Put the longest of each member's rows first: a recurrent layer then computes none behind its end."""
+        lengths = self._split.inputs.get("lengths")
+        if lengths is None:
+            return chosen
+        order = lengths.cpu()[chosen].argsort(dim=1, descending=True, stable=True)
+        return chosen.gather(1, order)
 
     def _augmented(self, chosen: Tensor, epoch: int, number: int) -> StackedBatch:
         parts = []
@@ -94,5 +102,8 @@ def _longest(inputs: dict[str, Tensor], num_members: int) -> list[int] | None:
 def repeated(loader: BatchLoader, num_members: int) -> Iterator[StackedBatch]:
     """Give every member the same rows, in order: for evaluation."""
     for inputs, target in loader:
+        if "lengths" in inputs:  # the longest first, as in training
+            order = inputs["lengths"].argsort(descending=True, stable=True)
+            inputs, target = {name: x[order] for name, x in inputs.items()}, target[order]
         many = {name: x.expand(num_members, *x.shape).flatten(0, 1) for name, x in inputs.items()}
         yield StackedBatch(many, target.expand(num_members, *target.shape), None)

@@ -7,6 +7,7 @@ Shapes:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,15 +58,29 @@ class StackedLoss:
             return _OF_VALUES[self._name](logits[..., 0], target, self._delta).mean(dim=1)
         if self._name == "bce":
             return self._binary(logits[..., 0], target)
+        dtype = torch.float32 if logits.dtype == torch.bfloat16 else logits.dtype  # as torch has it under autocast
+        shares = self._shares(target, logits.shape[2], dtype)
+        if self._name == "focal":
+            return self._focal(logits, shares, target)
+        if self._weight is not None:
+            shares = shares * self._weight[:, None]
+        terms: Tensor = _CrossEntropy.apply(logits, shares)
+        return self._mean(terms, target)
+
+    def _focal(self, logits: Tensor, shares: Tensor, target: Tensor) -> Tensor:
+        """As `FocalLoss`: through expm1, with a floor below the power."""
         log_p = F.log_softmax(logits, dim=2)
-        shares = self._shares(target, logits.shape[2], log_p.dtype)
-        terms = -shares * log_p
-        if self._name == "focal":  # as `FocalLoss`: through expm1, with a floor below the power
-            miss = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
-            terms = terms * miss.pow(self._gamma[..., None])
+        miss = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
+        terms = -shares * miss.pow(self._gamma[..., None]) * log_p
+        if self._weight is not None:
+            terms = terms * self._weight[:, None]
+        return self._mean(terms.sum(dim=2), target)
+
+    def _mean(self, terms: Tensor, target: Tensor) -> Tensor:
+        """Average over rows, or divide by the sum of the rows' class weights: (K, B) to (K,)."""
         if self._weight is None:
-            return terms.sum(dim=2).mean(dim=1)
-        return (terms * self._weight[:, None]).sum(dim=(1, 2)) / self._row_weights(target).sum(dim=1)
+            return terms.mean(dim=1)
+        return terms.sum(dim=1) / self._row_weights(target).sum(dim=1)
 
     def _shares(self, target: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
         shares = target if target.is_floating_point() else F.one_hot(target, num_classes)
@@ -79,7 +94,7 @@ class StackedLoss:
             return F.binary_cross_entropy_with_logits(z, ones, reduction="none").mean(dim=1)
         zero, one = self._weight[:, :1], self._weight[:, 1:]
         terms = -one * ones * F.logsigmoid(z) - zero * (1.0 - ones) * F.logsigmoid(-z)
-        return terms.sum(dim=1) / self._row_weights(target).sum(dim=1)
+        return self._mean(terms, target)
 
     def _row_weights(self, target: Tensor) -> Tensor:
         """Give each row the weight of its class, or of its classes by their shares, (K, B)."""
@@ -87,6 +102,31 @@ class StackedLoss:
         if target.is_floating_point():
             return torch.einsum("kbc,kc->kb", target, self._weight.to(target.dtype))
         return self._weight.gather(1, target)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Each row's cross entropy with weighted shares: (K, B, C), (K, B, C) -> (K, B).
+
+    The classes become the first axis: torch adds up a short last axis slowly (its log_softmax takes 340
+    microseconds for 1,024 rows of 10 classes on one thread, all of this 60).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, shares: Tensor) -> Tensor:
+        shares = shares.flatten(0, 1).t().contiguous()
+        centred = logits.flatten(0, 1).t().to(shares.dtype).contiguous()
+        centred = centred - centred.amax(dim=0)
+        powers = centred.exp()
+        total = powers.sum(dim=0)
+        ctx.save_for_backward(powers.div_(total), shares)
+        ctx.shape, ctx.dtype = logits.shape, logits.dtype
+        return centred.sub_(total.log_()).mul_(shares).sum(dim=0).neg_().reshape(logits.shape[:2])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        probabilities, shares = ctx.saved_tensors
+        of_logits = probabilities.mul(shares.sum(dim=0)).sub_(shares).mul_(gradients[0].reshape(-1))
+        return of_logits.t().to(ctx.dtype).reshape(ctx.shape), None
 
 
 def _mse(z: Tensor, target: Tensor, delta: Tensor) -> Tensor:

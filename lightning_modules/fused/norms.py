@@ -35,18 +35,20 @@ class StackedBatchNorm(Stacked):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize each channel of each member."""
         num_members, channels = self.weight.shape
-        rows = by_member(x, num_members).reshape(num_members, -1, channels, x[0, 0].numel())  # (K, B, C, positions)
+        rows = by_member(x, num_members)  # (K, B, C), or (K, B, C, positions)
+        if rows.ndim > 3:
+            rows = rows.flatten(3)
         if not self.training:
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)
             shift = self.bias - self.running_mean * scale
-            return torch.addcmul(shift[:, None, :, None], rows, scale[:, None, :, None]).reshape(x.shape)
+            return torch.addcmul(_over(shift, rows), rows, _over(scale, rows)).reshape(x.shape)
         if rows.shape[1] == 1:
             refuse_single_row()
         normed, mean, var = _BatchNorm.apply(rows, self.weight, self.bias, self.eps)
-        count = rows.shape[1] * rows.shape[3]
+        count = rows.shape[1] * rows[0, 0, 0].numel()
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (count / max(count - 1, 1)), self.momentum)
+            self.running_var.lerp_(var.mul_(count / max(count - 1, 1)), self.momentum)
             self.num_batches_tracked += 1
         out: Tensor = normed.reshape(x.shape)
         return out
@@ -61,36 +63,37 @@ class _BatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        mean = _mean(x)
-        centred = x - mean[:, None, :, None]
-        var = _mean(centred * centred)
-        spread = torch.rsqrt(var + eps)
-        normed = centred.mul_(spread[:, None, :, None])
+        ctx.count = x.shape[1] * x[0, 0, 0].numel()
+        mean = _sum(x).div_(ctx.count)
+        centred = x - _over(mean, x)
+        var = _sum(centred * centred).div_(ctx.count)
+        spread = (var + eps).rsqrt_()
+        normed = centred.mul_(_over(spread, x))
         ctx.save_for_backward(normed, spread, weight)
         ctx.mark_non_differentiable(mean, var)
-        return torch.addcmul(bias[:, None, :, None], normed, weight[:, None, :, None]), mean, var
+        return torch.addcmul(_over(bias, x), normed, _over(weight, x)), mean, var
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         normed, spread, weight = ctx.saved_tensors
         gradient = gradients[0]
-        count = normed.shape[1] * normed.shape[3]
         of_bias = _sum(gradient)
         of_weight = _sum(gradient * normed)
         scale = weight * spread
-        of_x = gradient * scale[:, None, :, None]
-        of_x.addcmul_(normed, (scale * of_weight / -count)[:, None, :, None])
-        of_x.sub_((scale * of_bias / count)[:, None, :, None])
+        of_x = gradient * _over(scale, gradient)
+        of_x.addcmul_(normed, _over(scale * of_weight / -ctx.count, gradient))
+        of_x.sub_(_over(scale * of_bias / ctx.count, gradient))
         return of_x, of_weight, of_bias, None
 
 
+def _over(values: Tensor, x: Tensor) -> Tensor:
+    """Lay values of each channel, (K, C), over rows and positions."""
+    return values[:, None] if x.ndim == 3 else values[:, None, :, None]
+
+
 def _sum(x: Tensor) -> Tensor:
-    """Add up rows and positions: (K, B, C, positions) to (K, C)."""
-    return x.sum(dim=1).squeeze(2) if x.shape[3] == 1 else x.sum(dim=3).sum(dim=1)
-
-
-def _mean(x: Tensor) -> Tensor:
-    return _sum(x) / (x.shape[1] * x.shape[3])
+    """Add up rows and positions: to (K, C)."""
+    return x.sum(dim=1) if x.ndim == 3 else x.sum(dim=3).sum(dim=1)
 
 
 class StackedLayerNorm(Stacked):

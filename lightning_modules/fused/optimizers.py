@@ -52,6 +52,7 @@ class StackedOptimizer:
         # 32 bits as torch keeps them, whatever the weights have.
         self.steps = torch.zeros(len(groups), dtype=torch.float32, device=parameters.values.device)
         self._by_row = parameters.values.device.type == "cpu"
+        self._cut()
 
     def keep(self, members: Sequence[int]) -> None:
         """Drop all members but some; call it after the parameters' own `keep`."""
@@ -59,6 +60,17 @@ class StackedOptimizer:
         self._groups = [self._groups[member] for member in chosen]
         self.state = {key: value[chosen] for key, value in self.state.items()}
         self.steps = self.steps[chosen]
+        self._cut()
+
+    def _cut(self) -> None:
+        """Cut the tensors into the views that a step works on: by group, and by row where each has its kernel."""
+        tensors = [self._parameters.values, self._parameters.gradients, *self.state.values()]
+        self._parts = [[tensor[:, start:stop] for tensor in tensors] for start, stop in self._parameters.spans]
+        self._rows = [
+            [[[row] for row in part] for part in zip(*(part.unbind() for part in parts), strict=True)]
+            for parts in self._parts
+        ]
+        self._row_steps = [[step] for step in self.steps.unbind()]
 
     def clip(self, largest: Sequence[float]) -> None:
         """Scale each member's gradient down to its largest norm; 0 leaves it as it is.
@@ -77,25 +89,22 @@ class StackedOptimizer:
     def step(self) -> None:
         """Change the parameters by their gradients, which are used up."""
         self.steps += 1
-        for index, (start, stop) in enumerate(self._parameters.spans):
+        for index, parts in enumerate(self._parts):
             groups = [member[index] for member in self._groups]
-            if self._by_row:
-                for row, group in enumerate(groups):
-                    self._step_row(row, start, stop, group)
-            else:
-                self._step_rows(slice(None), start, stop, groups)
+            if not self._by_row:
+                self._step_rows(parts, groups, self.steps)
+                continue
+            for row, group in enumerate(groups):
+                self._step_row(self._rows[index][row], group, self._row_steps[row])
 
-    def _step_row(self, row: int, start: int, stop: int, group: Group) -> None:
-        weights = [self._parameters.values[row, start:stop]]
-        gradients = [self._parameters.gradients[row, start:stop]]
-        state = {key: [value[row, start:stop]] for key, value in self.state.items()}
+    def _step_row(self, parts: Sequence[list[Tensor]], group: Group, steps: list[Tensor]) -> None:
+        """Step a member's part by torch's fused kernel, as torch's own optimizers call it."""
         common = {"lr": group["lr"], "weight_decay": group["weight_decay"], "maximize": False}
         match self.name:
             case "sgd" | "momentum" | "nesterov":
                 torch._fused_sgd_(
-                    weights,
-                    gradients,
-                    state.get("momentum_buffer", []),
+                    *parts[:2],
+                    parts[2] if len(parts) > 2 else [],
                     momentum=group["momentum"],
                     dampening=0.0,
                     nesterov=group["nesterov"],
@@ -103,37 +112,17 @@ class StackedOptimizer:
                     **common,
                 )
             case "adagrad":
-                torch._fused_adagrad_(
-                    weights,
-                    gradients,
-                    state["sum"],
-                    [self.steps[row]],
-                    lr_decay=0.0,
-                    eps=group["eps"],
-                    **common,
-                )
+                torch._fused_adagrad_(*parts, steps, lr_decay=0.0, eps=group["eps"], **common)
             case "adam" | "adamw":
                 kernel = torch._fused_adam_ if self.name == "adam" else torch._fused_adamw_
-                kernel(
-                    weights,
-                    gradients,
-                    state["exp_avg"],
-                    state["exp_avg_sq"],
-                    [],
-                    [self.steps[row]],
-                    beta1=group["betas"][0],
-                    beta2=group["betas"][1],
-                    eps=group["eps"],
-                    amsgrad=False,
-                    **common,
-                )
+                beta1, beta2 = group["betas"]
+                kernel(*parts, [], steps, beta1=beta1, beta2=beta2, eps=group["eps"], amsgrad=False, **common)
             case _:
-                self._step_rows(slice(row, row + 1), start, stop, [group])
+                self._step_rows([part[0][None] for part in parts], [group], steps[0][None])
 
-    def _step_rows(self, rows: slice, start: int, stop: int, groups: Sequence[Group]) -> None:
-        """Step some rows by operations over all of them, with a column of each hyperparameter."""
-        w, g = self._parameters.values[rows, start:stop], self._parameters.gradients[rows, start:stop]
-        state = {key: value[rows, start:stop] for key, value in self.state.items()}
+    def _step_rows(self, parts: Sequence[Tensor], groups: Sequence[Group], steps: Tensor) -> None:
+        """Step all rows by operations over all of them, with a column of each hyperparameter."""
+        w, g, *state = parts
 
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, dtype=w.dtype).to(w.device, non_blocking=True)[:, None]
@@ -149,19 +138,19 @@ class StackedOptimizer:
                 w.sub_(g.mul_(lr))
             case "momentum" | "nesterov":
                 momentum = column([group["momentum"] for group in groups])
-                velocity = state["momentum_buffer"].mul_(momentum).add_(g)
+                velocity = state[0].mul_(momentum).add_(g)
                 w.sub_((g.addcmul_(velocity, momentum) if self.name == "nesterov" else velocity) * lr)
             case "adagrad":
-                squares = state["sum"].addcmul_(g, g)
+                squares = state[0].addcmul_(g, g)
                 w.sub_(g.mul_(lr).div_(squares.sqrt().add_(groups[0]["eps"])))
             case "rmsprop":
                 alpha = groups[0]["alpha"]
-                squares = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1.0 - alpha)
+                squares = state[0].mul_(alpha).addcmul_(g, g, value=1.0 - alpha)
                 w.sub_(g.mul_(lr).div_(squares.sqrt().add_(groups[0]["eps"])))
             case "adam" | "adamw":
                 beta1, beta2 = groups[0]["betas"]
-                means = state["exp_avg"].lerp_(g, 1.0 - beta1)
-                squares = state["exp_avg_sq"].mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
-                steps = self.steps[rows, None].to(w.dtype)
-                root = squares.sqrt().div_((1.0 - beta2**steps).sqrt()).add_(groups[0]["eps"])
-                w.sub_(means.div(root).mul_(lr / (1.0 - beta1**steps)))
+                means = state[0].lerp_(g, 1.0 - beta1)
+                squares = state[1].mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
+                made = steps[:, None].to(w.dtype)
+                root = squares.sqrt().div_((1.0 - beta2**made).sqrt()).add_(groups[0]["eps"])
+                w.sub_(means.div(root).mul_(lr / (1.0 - beta1**made)))

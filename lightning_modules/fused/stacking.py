@@ -15,6 +15,8 @@ from torch import nn
 
 from lightning_modules.blocks.activations import Swish
 from lightning_modules.blocks.dropout import VariationalDropout
+from lightning_modules.blocks.pooling import AttentionPool
+from lightning_modules.blocks.recurrent import RecurrentLayer
 from lightning_modules.errors import ConfigError
 from lightning_modules.fused.dense import (
     StackedEmbedding,
@@ -23,6 +25,8 @@ from lightning_modules.fused.dense import (
     StackedRReLU,
     StackedSwish,
 )
+from lightning_modules.fused.pooling import StackedAttentionPool
+from lightning_modules.fused.recurrent import StackedRecurrentLayer
 from lightning_modules.fused.noise import Noise, StackedDropout
 from lightning_modules.fused.norms import (
     StackedBatchNorm,
@@ -38,6 +42,8 @@ _HOLDING: Mapping[type[nn.Module], Callable[[Layers], nn.Module]] = {
     nn.Linear: StackedLinear,
     nn.Embedding: StackedEmbedding,
     nn.PReLU: StackedPReLU,
+    RecurrentLayer: StackedRecurrentLayer,
+    AttentionPool: StackedAttentionPool,
     Swish: StackedSwish,
     nn.BatchNorm1d: StackedBatchNorm,
     nn.BatchNorm2d: StackedBatchNorm,
