@@ -39,19 +39,11 @@ class HealthWatch:
         self.end()
         self._seen = {}
         if not self._owners:
-            self._look_around(module)
+            self._activations, self._owners = activation_layers(module), gradient_owners(module)
         self._handles = [
             part.register_forward_hook(partial(self._see_output, name)) for name, part in self._activations
         ]
         self.is_watching = True
-
-    def _look_around(self, module: nn.Module) -> None:
-        for name, part in module.named_modules():
-            own = list(part.parameters(recurse=False))
-            if any(parameter.ndim > 1 for parameter in own):
-                self._owners |= dict.fromkeys(own, name)
-            if _has_activations(part):
-                self._activations.append((name, part))
 
     def see_gradients(self, optimizer: torch.optim.Optimizer) -> None:
         """Note the gradients that an optimizer is about to use."""
@@ -61,8 +53,7 @@ class HealthWatch:
                 if parameter.grad is not None and parameter in self._owners:
                     layers.setdefault(self._owners[parameter], []).append(parameter.grad)
         for layer, gradients in layers.items():
-            norms = [gradient.detach().float().norm() for gradient in gradients]
-            self._seen[GRADIENT + layer] = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+            self._seen[GRADIENT + layer] = gradient_norm(gradients)
 
     def end(self) -> None:
         """Take every hook off the module."""
@@ -82,14 +73,42 @@ class HealthWatch:
         if not part.training:
             return
         x = _tensor(output)
-        if x is None or not x.is_floating_point() or x.numel() < 2:
-            return
-        x = x.detach().float()
-        std, mean = torch.std_mean(x)
-        self._seen |= {MEAN + layer: mean, STD + layer: std}
-        if isinstance(part, _DIES) and x.ndim > 1:
-            others = [axis for axis in range(x.ndim) if axis != 1]
-            self._seen[DEAD + layer] = (x.amax(dim=others) <= 0).float().mean()
+        if x is not None:
+            self._seen |= activation_values(layer, part, x)
+
+
+def activation_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """List the layers whose outputs are watched, by name."""
+    return [(name, part) for name, part in module.named_modules() if _has_activations(part)]
+
+
+def gradient_owners(module: nn.Module) -> dict[nn.Parameter, str]:
+    """Say to which layer each parameter counts; those of layers without a matrix count to none."""
+    owners: dict[nn.Parameter, str] = {}
+    for name, part in module.named_modules():
+        own = list(part.parameters(recurse=False))
+        if any(parameter.ndim > 1 for parameter in own):
+            owners |= dict.fromkeys(own, name)
+    return owners
+
+
+def gradient_norm(gradients: list[Tensor]) -> Tensor:
+    """Take the norm of all of a layer's gradients together, a scalar."""
+    norms = [gradient.detach().float().norm() for gradient in gradients]
+    return norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+
+
+def activation_values(layer: str, part: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Measure a layer's output, (B, C, ...), or the steps of a recurrent one; nothing of less than two numbers."""
+    if not x.is_floating_point() or x.numel() < 2:
+        return {}
+    x = x.detach().float()
+    std, mean = torch.std_mean(x)
+    found = {MEAN + layer: mean, STD + layer: std}
+    if isinstance(part, _DIES) and x.ndim > 1:
+        others = [axis for axis in range(x.ndim) if axis != 1]
+        found[DEAD + layer] = (x.amax(dim=others) <= 0).float().mean()
+    return found
 
 
 def _has_activations(part: nn.Module) -> bool:

@@ -3,7 +3,8 @@
 `can_fuse` says whether members can be, `choose` whether they should be, and `train_cohort` trains them.
 """
 
+from lightning_modules.fused.choice import Choice, choose
 from lightning_modules.fused.cohort import CohortMember, train_cohort
 from lightning_modules.fused.fusion import FREE, can_fuse, fusion_key
 
-__all__ = ["FREE", "CohortMember", "can_fuse", "fusion_key", "train_cohort"]
+__all__ = ["FREE", "Choice", "CohortMember", "can_fuse", "choose", "fusion_key", "train_cohort"]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_modules.data.module import BatchLoader
 from lightning_modules.fused.batches import StackedBatch, StackedBatches, repeated
+from lightning_modules.fused.health import StackedHealth
 from lightning_modules.fused.losses import StackedLoss
 from lightning_modules.fused.member import Member
 from lightning_modules.fused.noise import Noise
@@ -62,6 +63,9 @@ class Array:
             for key in STATE[self._optimizer_name]:
                 parts = [member.optimizer_state(name, key) for name in self._parameters.names]
                 self._optimizer.state[key][index] = self._parameters.join(parts)
+        self._health = (
+            StackedHealth(self._network, tasks[0], self._parameters, self._noise) if settings.health else None
+        )
         for task in tasks:
             task.cpu()  # from here on they wait for their checkpoint
         self._clip_norms = [task.recipe.clip_norm for task in tasks]
@@ -74,6 +78,8 @@ class Array:
         ended = []
         for index, member in enumerate(self.members):
             metrics = {**validation[index], "lr": rates[index], "train_loss": train_losses[index]}
+            if self._health is not None:
+                metrics |= self._health.values(index)
             if "val_loss" in metrics:
                 member.schedule.after_validation(metrics["val_loss"])
             goes_on = member.record.measure(
@@ -113,18 +119,24 @@ class Array:
         num_rows = 0
         for batch in self._batches.epoch(epoch):
             self._noise.steps = batch.steps
-            losses = self._step(batch)
+            losses = self._step(batch, watched=num_rows == 0)
             rows = batch.target.shape[1]
             sums, weighted, num_rows = sums + losses, weighted + losses * rows, num_rows + rows
         for member in self.members:
             member.schedule.after_training_epoch()
         return sums.tolist(), (weighted / num_rows).tolist()
 
-    def _step(self, batch: StackedBatch) -> Tensor:
+    def _step(self, batch: StackedBatch, *, watched: bool) -> Tensor:
+        health = self._health if watched else None
+        if health is not None:
+            health.begin()
         with self._precision():
             logits = self._network(self._moved(batch.inputs))
             losses = self._loss(by_member(logits, len(self.members)), self._to_device(batch.target))
         self._parameters.set_gradients(losses)
+        if health is not None:
+            health.see_gradients()
+            health.end()
         self._optimizer.clip(self._clip_norms)
         self._optimizer.step()
         for member in self.members:

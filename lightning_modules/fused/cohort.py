@@ -17,6 +17,7 @@ from lightning_modules.fused.batches import StackedBatches
 from lightning_modules.fused.checkpoints import CheckpointWriter
 from lightning_modules.fused.fusion import objection
 from lightning_modules.fused.member import Member
+from lightning_modules.fused.memory import kept_memory
 from lightning_modules.process import quiet_process
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
@@ -80,7 +81,7 @@ def train_cohort(
         check_epochs(settings, start_epoch, end_epoch, member.checkpoint)
     objection(family, [member.settings for member in members], data, start=start).check()
     began = time.perf_counter()
-    with quiet_process(num_threads=settings.num_threads, cuda=settings.accelerator == "cuda"):
+    with kept_memory(), quiet_process(num_threads=settings.num_threads, cuda=settings.accelerator == "cuda"):
         array, writer = _build(family, members, data, settings, start_epoch, end_epoch, start)
         outcomes: dict[int, TrainingOutcome] = {}
         for epoch in range(start_epoch, end_epoch):

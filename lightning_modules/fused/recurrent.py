@@ -8,16 +8,19 @@ Shapes: K members, B rows of each, T steps, H hidden units, G gates in torch's o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_modules.blocks.recurrent import RecurrentLayer
-from lightning_modules.fused.cells import CELLS, Cell
+from lightning_modules.fused.cells import CELLS, GRU, Cell
 from lightning_modules.fused.dense import product
+from lightning_modules.fused.shapes import by_member
 from lightning_modules.fused.stacked import Stacked
+
+_CACHE_BYTES = 2**18  # of a core's own cache that a step's gates may take
 
 
 class Rows:
@@ -28,22 +31,21 @@ class Rows:
     Args:
         lengths: (K, B).
         num_steps: T, at least the longest.
+        dtype: Of what they are multiplied with.
     """
 
-    def __init__(self, lengths: Tensor, num_steps: int) -> None:
+    def __init__(self, lengths: Tensor, num_steps: int, dtype: torch.dtype) -> None:
         valid = lengths.cpu()[..., None] > torch.arange(num_steps)  # (K, B, T)
         places = torch.arange(1, lengths.shape[1] + 1)[:, None]
         self.counts: list[int] = (valid.any(dim=0) * places).amax(dim=0).tolist()
         """Rows to compute at each step: those behind have ended in every member."""
         ended = valid.sum(dim=(0, 1)) < torch.tensor(self.counts) * len(lengths)
         self._ended: list[bool] = ended.tolist()
-        self._valid = valid.to(lengths.device)
+        self._valid = valid.to(lengths.device, dtype)
 
-    def mask(self, step: int, dtype: torch.dtype) -> Tensor | None:
-        """Mark the rows that go on at a step, (K, counts[step], 1); None where all do."""
-        if not self._ended[step]:
-            return None
-        return self._valid[:, : self.counts[step], step, None].to(dtype)
+    def mask(self, step: int, members: slice) -> Tensor | None:
+        """Mark the rows of some members that go on at a step, (K, counts[step], 1); None where all do."""
+        return self._valid[members, : self.counts[step], step, None] if self._ended[step] else None
 
 
 class StackedRNNBase(Stacked):
@@ -62,21 +64,18 @@ class StackedRNNBase(Stacked):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Map (K * B, T, C) to (K * B, T, H), or 2 H."""
         num_members = len(self.weight_hh_l0)
-        steps = x.shape[1]
-        rows = Rows(lengths.reshape(num_members, -1), steps)
+        rows = Rows(lengths.reshape(num_members, -1), x.shape[1], self.weight_ih_l0.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            flat = x.to(self.weight_ih_l0.dtype).reshape(num_members, -1, x.shape[2])
+            own = by_member(x.to(self.weight_ih_l0.dtype), num_members)
             directions = ("", "_reverse") if self.bidirectional else ("",)
-            parts = [self._direction(flat, rows, suffix, steps) for suffix in directions]
+            parts = [self._direction(own, rows, suffix) for suffix in directions]
             return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=3)).flatten(0, 1)
 
-    def _direction(self, x: Tensor, rows: Rows, suffix: str, steps: int) -> Tensor:
-        """Run one direction over (K, B * T, C); gives (K, B, T, H)."""
-        weight_in, weight, bias_in, bias = (
-            self.get_parameter(f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        projected = product(x, weight_in, bias_in).unflatten(1, (-1, steps))
-        out: Tensor = _Loop.apply(projected, weight, bias, rows, self.cell, suffix != "")
+    def _direction(self, x: Tensor, rows: Rows, suffix: str) -> Tensor:
+        """Run one direction over (K, B, T, C); gives (K, B, T, H)."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        parameters = [self.get_parameter(f"{name}_l0{suffix}") for name in names]
+        out: Tensor = _Loop.apply(x, *parameters, rows, self.cell, suffix != "")
         return out
 
 
@@ -98,64 +97,132 @@ class StackedRecurrentLayer(nn.Module):
 
 
 class _Loop(torch.autograd.Function):
-    """All steps of one direction: projected inputs (K, B, T, G H) -> states (K, B, T, H), zero behind the end."""
+    """All steps of one direction: (K, B, T, C) -> (K, B, T, H), zero behind the end.
+
+    Members are taken a few at a time, as many as the processor's cache holds: the loop reads what a step leaves at
+    the next one.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, weight: Tensor, bias: Tensor, rows: Rows, cell: Cell, backwards: bool
+        ctx: Any,
+        x: Tensor,
+        weight_in: Tensor,
+        weight: Tensor,
+        bias_in: Tensor,
+        bias: Tensor,
+        rows: Rows,
+        cell: Cell,
+        backwards: bool,
     ) -> Tensor:
-        num_members, num_rows, num_steps, _ = projected.shape
+        ctx.save_for_backward(x, weight_in, weight)
+        ctx.runs = [
+            _Run(rows, cell, members, backwards=backwards)
+            for members in _chunks(len(x), x.shape[1] * weight.shape[1] * x.element_size(), x.device)
+        ]
+        return torch.cat(
+            [
+                run.forward(*(part[run.members] for part in (x, weight_in, weight, bias_in, bias)))
+                for run in ctx.runs
+            ]
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        found = [
+            run.backward(*(part[run.members] for part in (gradients[0], *ctx.saved_tensors)))
+            for run in ctx.runs
+        ]
+        ctx.runs = None
+        return (*(torch.cat(parts) for parts in zip(*found, strict=True)), None, None, None)
+
+
+class _Run:
+    """The loop of some members, forward and then back.
+
+    Args:
+        rows: Of all members.
+        cell: Theirs.
+        members: Which ones.
+        backwards: Whether to read from each row's end.
+    """
+
+    def __init__(self, rows: Rows, cell: Cell, members: slice, *, backwards: bool) -> None:
+        self.members = members
+        self._rows, self._cell, self._backwards = rows, cell, backwards
+        self._merges = not isinstance(cell, GRU)  # both biases are added to the same sum
+
+    def _steps(self, num_steps: int, *, back: bool) -> Iterator[tuple[int, int, Tensor | None]]:
+        """Give each step with its rows and their mask, in the order of the loop."""
+        steps = range(num_steps)
+        for step in reversed(steps) if back != self._backwards else steps:
+            count = self._rows.counts[step]
+            if count:
+                yield step, count, self._rows.mask(step, self.members)
+
+    def forward(self, x: Tensor, weight_in: Tensor, weight: Tensor, bias_in: Tensor, bias: Tensor) -> Tensor:
+        """Run the loop, and keep what `backward` needs."""
+        num_members, num_rows, num_steps, _ = x.shape
         hidden = weight.shape[2]
-        out = projected.new_zeros(num_members, num_rows, num_steps, hidden)
-        turned = weight.transpose(1, 2)
-        state = cell.start(projected.new_zeros(num_members, 0, hidden))
-        kept: list[Any] = [None] * num_steps
-        for step in range(num_steps - 1, -1, -1) if backwards else range(num_steps):
-            count = rows.counts[step]
-            if count == 0:
-                continue
+        factors = _by_gate(self._cell.factors, weight)
+        inputs = x.transpose(1, 2).contiguous()  # (K, T, B, C): what a step reads lies together
+        start = (bias_in + bias if self._merges else bias_in) * factors[..., 0]
+        projected = product(inputs.flatten(1, 2), weight_in * factors, start).unflatten(1, (num_steps, num_rows))
+        turned, own_bias = (weight * factors).transpose(1, 2), (bias * factors[..., 0])[:, None]
+        state = self._cell.start(x.new_zeros(num_members, 0, hidden))
+        states = x.new_zeros(num_members, num_steps, num_rows, hidden)
+        self._kept: list[Any] = [None] * num_steps
+        for step, count, mask in self._steps(num_steps, back=False):
             state = tuple(_resize(part, count) for part in state)
-            state, kept[step] = cell.forward(projected[:, :count, step], state, turned, bias)
-            mask = rows.mask(step, projected.dtype)
+            state, self._kept[step] = self._cell.forward(projected[:, step, :count], state, turned, own_bias)
             if mask is not None:
                 for part in state:
                     part.mul_(mask)
-            out[:, :count, step] = state[0]
-        ctx.save_for_backward(weight, out)
-        ctx.kept, ctx.rows, ctx.cell, ctx.backwards = kept, rows, cell, backwards
-        ctx.shape = projected.shape
-        return out
+            states[:, step, :count] = state[0]
+        self._inputs, self._states = inputs, states
+        return states.transpose(1, 2)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        weight, out = ctx.saved_tensors
-        rows, cell = ctx.rows, ctx.cell
-        num_members, _, num_steps, hidden = out.shape
-        of_projected = out.new_zeros(ctx.shape)
-        of_recurrent = of_projected if cell.shares_bias else out.new_zeros(ctx.shape)
-        carried = cell.start(out.new_zeros(num_members, 0, hidden))
-        for step in range(num_steps) if ctx.backwards else range(num_steps - 1, -1, -1):
-            count = rows.counts[step]
-            if count == 0:
-                continue
-            carried = tuple(_resize(part, count) for part in carried)
-            carried[0].add_(gradients[0][:, :count, step])
-            mask = rows.mask(step, out.dtype)
+    def backward(self, gradient: Tensor, x: Tensor, weight_in: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        """Give the gradients of the input, and of the weights and biases in the order of `forward`."""
+        num_members, num_steps, num_rows, hidden = self._states.shape
+        slopes = _by_gate(self._cell.slopes, weight)
+        steep = weight * slopes
+        of_state = x.new_zeros(num_members, num_steps, num_rows, weight.shape[1])
+        of_input = of_state if self._merges else torch.zeros_like(of_state)
+        carried = self._cell.start(x.new_zeros(num_members, 0, hidden))
+        for step, count, mask in self._steps(num_steps, back=True):
+            first, *others = (_resize(part, count) for part in carried)
+            carried = (first + gradient[:, :count, step], *others)
             if mask is not None:
-                for part in carried:
-                    part.mul_(mask)
-            carried, of_input, of_state = cell.backward(ctx.kept[step], carried, weight)
-            of_projected[:, :count, step] = of_input
-            if not cell.shares_bias:
-                of_recurrent[:, :count, step] = of_state
-        before = _shifted(out, backwards=ctx.backwards).flatten(1, 2)
-        flat = of_recurrent.flatten(1, 2)
-        of_weight = torch.bmm(flat.transpose(1, 2), before)
-        return of_projected, of_weight, flat.sum(dim=1), None, None, None
+                carried = tuple(part * mask for part in carried)
+            out = of_state[:, step, :count], of_input[:, step, :count]
+            carried = self._cell.backward(self._kept[step], carried, steep, out)
+            self._kept[step] = None
+        of_state, of_input = of_state.flatten(1, 2), of_input.flatten(1, 2)
+        before = _shifted(self._states, backwards=self._backwards).flatten(1, 2)
+        of_weight = torch.bmm(of_state.transpose(1, 2), before).mul_(slopes)
+        of_weight_in = torch.bmm(of_input.transpose(1, 2), self._inputs.flatten(1, 2)).mul_(slopes)
+        of_bias = of_state.sum(dim=1).mul_(slopes[..., 0])
+        of_bias_in = of_bias if self._merges else of_input.sum(dim=1).mul_(slopes[..., 0])
+        of_x = torch.bmm(of_input, weight_in * slopes).unflatten(1, (num_steps, num_rows)).transpose(1, 2)
+        return of_x, of_weight_in, of_weight, of_bias_in, of_bias
+
+
+def _chunks(num_members: int, bytes_of_step: int, device: torch.device) -> list[slice]:
+    """Cut the members into parts of about equal size whose gates of one step fit into the cache."""
+    most = num_members if device.type != "cpu" else max(1, _CACHE_BYTES // bytes_of_step)
+    parts = -(-num_members // most)
+    size = -(-num_members // parts)
+    return [slice(start, min(start + size, num_members)) for start in range(0, num_members, size)]
+
+
+def _by_gate(values: tuple[float, ...], weight: Tensor) -> Tensor:
+    """Lay a number of each gate along the weight's axis of gates, (1, G H, 1)."""
+    return weight.new_tensor(values).repeat_interleave(weight.shape[1] // len(values))[None, :, None]
 
 
 def _resize(state: Tensor, count: int) -> Tensor:
-    """Keep the first rows, or add rows that start from zero; a copy that may be changed."""
+    """Keep the first rows, or add rows that start from zero."""
     if state.shape[1] == count:
         return state
     if state.shape[1] > count:
@@ -165,10 +232,10 @@ def _resize(state: Tensor, count: int) -> Tensor:
 
 
 def _shifted(states: Tensor, *, backwards: bool) -> Tensor:
-    """Give the state before each step."""
+    """Give the state before each step, (K, T, B, H)."""
     before = torch.zeros_like(states)
     if backwards:
-        before[:, :, :-1] = states[:, :, 1:]
+        before[:, :-1] = states[:, 1:]
     else:
-        before[:, :, 1:] = states[:, :, :-1]
+        before[:, 1:] = states[:, :-1]
     return before

@@ -14,10 +14,12 @@ from typing import Any
 from torch import nn
 
 from lightning_modules.blocks.activations import Swish
+from lightning_modules.blocks.conv_blocks import ConvNeXtConv
 from lightning_modules.blocks.dropout import VariationalDropout
 from lightning_modules.blocks.pooling import AttentionPool
 from lightning_modules.blocks.recurrent import RecurrentLayer
 from lightning_modules.errors import ConfigError
+from lightning_modules.fused.convolution import StackedConv, StackedConvNeXt
 from lightning_modules.fused.dense import (
     StackedEmbedding,
     StackedLinear,
@@ -45,6 +47,8 @@ _HOLDING: Mapping[type[nn.Module], Callable[[Layers], nn.Module]] = {
     RecurrentLayer: StackedRecurrentLayer,
     AttentionPool: StackedAttentionPool,
     Swish: StackedSwish,
+    nn.Conv1d: StackedConv,
+    nn.Conv2d: StackedConv,
     nn.BatchNorm1d: StackedBatchNorm,
     nn.BatchNorm2d: StackedBatchNorm,
     nn.LayerNorm: StackedLayerNorm,
@@ -59,6 +63,7 @@ _DRAWING: Mapping[type[nn.Module], Callable[[Layers, Noise], nn.Module]] = {
     nn.Dropout2d: lambda layers, noise: StackedDropout(layers, noise, shared=2, over_time=False),
     VariationalDropout: lambda layers, noise: StackedDropout(layers, noise, shared=1, over_time=True),
     nn.RReLU: StackedRReLU,
+    ConvNeXtConv: lambda blocks, noise: StackedConvNeXt(blocks, noise, stack),
 }
 
 

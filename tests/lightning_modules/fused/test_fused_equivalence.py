@@ -1,0 +1,203 @@
+"""A member of a cohort ends where it ends alone: weights, optimizer, schedule, record and measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, product
+from typing import Any
+
+import pytest
+from cohorts import (
+    EPOCHS,
+    FIRST_SEED,
+    NO_DROPOUT,
+    SMALL,
+    AloneNoise,
+    assert_same,
+    how,
+    make_data,
+    members_of,
+    one_by_one,
+    together,
+)
+
+from lightning_modules.data import TrainingData
+from lightning_modules.fused import array
+from lightning_modules.optimizers import OPTIMIZERS
+from lightning_modules.schedules import SCHEDULES
+
+NORMS = {
+    "mlp": ("none", "batch", "layer", "group", "rms"),
+    "cnn": ("none", "batch", "layer", "group", "instance", "rms"),
+    "rnn": ("none", "layer", "rms"),
+}
+KIND = {"mlp": "tabular", "cnn": "image", "rnn": "text"}
+CLIPS = (0.0, 0.05)
+
+
+def pairwise(*axes: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """Choose rows so that each pair of values of two axes is in one of them."""
+    wanted = {((i, a), (j, b)) for i, j in combinations(range(len(axes)), 2) for a in axes[i] for b in axes[j]}
+    for row in product(*axes):
+        pairs = set(combinations(enumerate(row), 2))
+        # A row is worth its time with two new pairs; what is left over afterwards takes any row.
+        if len(pairs & wanted) >= 2:
+            wanted -= pairs
+            yield row
+    for row in product(*axes):
+        pairs = set(combinations(enumerate(row), 2))
+        if pairs & wanted:
+            wanted -= pairs
+            yield row
+
+
+def recipes(family: str) -> list[tuple[str, ...]]:
+    return list(pairwise(NORMS[family], tuple(OPTIMIZERS), tuple(SCHEDULES), CLIPS))
+
+
+def everything(family: str) -> list[tuple[str, ...]]:
+    return list(product(NORMS[family], tuple(OPTIMIZERS), tuple(SCHEDULES), CLIPS))
+
+
+def check(family: str, shape: dict[str, Any], data: TrainingData, *, overrides: dict[str, Any] | None = None) -> None:
+    members = [{**member, **(overrides or {})} for member in members_of(family, shape)]
+    settings = how()
+    fused = together(family, members, data, settings=settings)
+    for number, (values, outcome) in enumerate(zip(members, fused, strict=True)):
+        alone = one_by_one(family, values, data, settings=settings, seed=FIRST_SEED + number)
+        assert len(alone.measurements) == EPOCHS
+        assert_same(alone, outcome)
+
+
+def check_recipe(family: str, row: tuple[Any, ...]) -> None:
+    norm, optimizer, schedule, clip = row
+    overrides = {"optimizer": optimizer, "schedule": schedule, "clip_norm": clip}
+    check(family, {"norm": norm}, make_data(KIND[family]), overrides=overrides)
+
+
+@pytest.mark.parametrize("family", list(NORMS))
+def test_every_pair_of_norm_optimizer_schedule_and_clip_trains_as_alone(family: str) -> None:
+    for row in recipes(family):
+        check_recipe(family, row)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("family", list(NORMS))
+def test_all_norms_optimizers_schedules_and_clips_train_as_alone(family: str) -> None:
+    for row in everything(family):
+        check_recipe(family, row)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "shape"),
+    [
+        ("rnn", "text", {"cell": "lstm", "depth": 2}),
+        ("rnn", "text", {"cell": "lstm", "bidirectional": False, "pooling": "last"}),
+        ("rnn", "text", {"cell": "gru", "depth": 2, "pooling": "mean"}),
+        ("rnn", "series", {"cell": "gru", "pooling": "attention", "head_width": 4}),
+        ("rnn", "series", {"cell": "vanilla", "activation": "relu", "pooling": "last"}),
+        ("rnn", "series", {"cell": "vanilla", "bidirectional": False, "norm": "none"}),
+        ("mlp", "image", {"block": "residual", "taper": True}),
+        ("mlp", "tabular", {"block": "swiglu", "norm": "layer", "norm_position": "after"}),
+        ("cnn", "image", {"block": "residual", "norm": "group", "pooling": "stride"}),
+        ("cnn", "image", {"block": "dense", "norm": "layer", "pooling": "avg"}),
+        ("cnn", "image", {"block": "inception", "width": 16, "norm": "instance", "head_pooling": "max"}),
+        ("cnn", "image", {"block": "inverted", "norm_position": "after"}),
+        ("cnn", "image", {"block": "convnext", "norm": "rms"}),
+        ("cnn", "series", {"block": "temporal", "norm": "layer"}),
+        ("cnn", "series", {"block": "convnext", "norm": "none"}),
+    ],
+)
+def test_every_block_and_cell_trains_as_alone(family: str, kind: str, shape: dict[str, Any]) -> None:
+    check(family, shape, make_data(kind))
+
+
+def test_a_batch_norm_over_series_of_one_length_trains_as_alone() -> None:
+    check("cnn", {"norm": "batch"}, make_data("series", same_length=True))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"loss": "focal", "focal_gamma": 1.5},
+        {"loss": "focal", "class_weights": "balanced", "focal_gamma": 0.0},
+        {"class_weights": {"a": 3.0, "c": 0.5}},
+        {"decay_norm_and_bias": True},
+    ],
+)
+def test_every_loss_of_classes_trains_as_alone(loss: dict[str, Any]) -> None:
+    check("mlp", loss, make_data("tabular"))
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_every_loss_of_values_trains_as_alone(loss: str) -> None:
+    check("mlp", {"loss": loss}, make_data("tabular", task="regression"), overrides={"label_smoothing": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "augmentation"),
+    [
+        ("cnn", "image", {"rotation": 15.0, "cutout": 0.2}),
+        ("cnn", "image", {"mixup": 0.4}),
+        ("rnn", "text", {"word_dropout": 0.3}),
+        ("rnn", "series", {"time_stretch": 0.3, "series_jitter": 0.1}),
+    ],
+)
+def test_a_member_sees_its_own_augmented_batches(family: str, kind: str, augmentation: dict[str, Any]) -> None:
+    """One member is augmented, its neighbours are not."""
+    data, settings = make_data(kind), how()
+    members = members_of(family, {})
+    members[1] |= augmentation
+    for number, outcome in enumerate(together(family, members, data, settings=settings)):
+        assert_same(
+            one_by_one(family, members[number], data, settings=settings, seed=FIRST_SEED + number), outcome
+        )
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "rates"),
+    [
+        ("mlp", "tabular", {"dropout": 0.3, "input_dropout": 0.2}),
+        ("cnn", "image", {"dropout": 0.3, "dropout2d": 0.2}),
+        ("cnn", "series", {"dropout": 0.3, "dropout2d": 0.2, "norm": "none"}),
+        ("rnn", "series", {"dropout": 0.3, "embedding_dropout": 0.2, "depth": 2}),
+        ("rnn", "series", {"dropout": 0.3, "embedding_dropout": 0.2, "depth": 2, "variational": True}),
+    ],
+)
+def test_dropout_stands_where_it_stands_alone(
+    family: str, kind: str, rates: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With torch's own draws in the place of ours, each member's rates included, everything is the same."""
+    monkeypatch.setattr(array, "Noise", AloneNoise)
+    data, settings = make_data(kind, same_length=True), how()
+    members = [{**SMALL[family], **rates} for _ in range(3)]
+    members[1] |= NO_DROPOUT[family]
+    members[2]["dropout"] = 0.6
+    for number, outcome in enumerate(together(family, members, data, settings=settings)):
+        assert_same(
+            one_by_one(family, members[number], data, settings=settings, seed=FIRST_SEED + number), outcome
+        )
+
+
+@pytest.mark.parametrize("family", list(NORMS))
+def test_loss_curves_agree_in_single_precision(family: str) -> None:
+    data, settings = make_data(KIND[family]), how(precision="32")
+    members = members_of(family, {})
+    for number, outcome in enumerate(together(family, members, data, settings=settings)):
+        alone = one_by_one(family, members[number], data, settings=settings, seed=FIRST_SEED + number)
+        for (_, left), (_, right) in zip(alone.measurements, outcome.measurements, strict=True):
+            assert list(left) == list(right)
+            assert right["train_loss"] == pytest.approx(left["train_loss"], rel=1e-3)
+            assert right["val_loss"] == pytest.approx(left["val_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize(("family", "kind"), [("mlp", "tabular"), ("cnn", "image"), ("cnn", "series"), ("rnn", "text")])
+def test_the_health_of_each_member_is_measured_as_alone(family: str, kind: str) -> None:
+    data, settings = make_data(kind), how(health=True)
+    shape = {"norm": "layer"}
+    members = members_of(family, shape)
+    for number, outcome in enumerate(together(family, members, data, settings=settings)):
+        alone = one_by_one(family, members[number], data, settings=settings, seed=FIRST_SEED + number)
+        assert any(name.startswith("health/") for name in alone.measurements[0][1])
+        assert_same(alone, outcome, tolerance=1e-5)  # health is measured in 32 bits
