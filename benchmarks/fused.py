@@ -3,10 +3,10 @@
     python -m benchmarks.fused --json
     python -m benchmarks.fused --device cuda --json
 
-Trains the same trials both ways, in turn, and takes the shortest time of each: a cohort of 16, and one member of it
-by `lightning_modules.training.train`. On the CPU time is processor time on one thread, as what else runs on the
-machine would otherwise be measured too; on a GPU it is wall-clock time, for cohorts of 1, 4, 16, 64 and 128, with the
-GPU memory that a member takes. The last line of standard output is
+Trains the same trials both ways, in turn, and takes the shortest time of each: a cohort of 16, and one member of
+it by `lightning_modules.training.train`. On the CPU time is processor time on one thread, as what else runs on the
+machine would otherwise be measured too; on a GPU it is wall-clock time, for cohorts of 1, 4, 16, 64 and 128, with
+the GPU memory that a member takes. The last line of standard output is
 
     {"speedup": {"mlp": ..., "rnn": ..., "lstm": ..., "gru": ..., "cnn": ...}, "alone_s": {...}, "fused_s": {...},
      "chosen": {...}, "settings": {...}}
@@ -16,8 +16,8 @@ one; `fused_s` is what fusing takes either way, `chosen` says what was chosen an
 these but `chosen` and `settings` are by size of the cohort, beside `memory_mib`.
 
 `mlp`: the digits, two layers of 128, batches of 32. `rnn`, `lstm`, `gru`: 64 hidden units, one direction, drawn
-series of 30 steps and 8 channels, batches of 32. `cnn`: two 3x3 blocks of 32 and 64 channels, drawn images of 28x28,
-batches of 64.
+series of 30 steps and 8 channels, batches of 32. `cnn`: two 3x3 blocks of 32 and 64 channels, drawn images of
+28x28, batches of 64.
 """
 
 from __future__ import annotations
@@ -86,14 +86,17 @@ def drawn(kind: str, rows: int) -> TrainingData:
 
 def cases() -> dict[str, Case]:
     """Give what is measured, by name."""
-    digits = BuiltinSource(name="digits", validation_fraction=0.15, test_fraction=0.15, split_seed=0).read_training()
+    digits = BuiltinSource(
+        name="digits", validation_fraction=0.15, test_fraction=0.15, split_seed=0
+    ).read_training()
     series, images = drawn("series", SERIES_ROWS), drawn("image", IMAGE_ROWS)
     recurrent = {"width": 64, "bidirectional": False, "batch_size": 32}
     cells = {"rnn": "vanilla", "lstm": "lstm", "gru": "gru"}
     return {
         "mlp": Case(family="mlp", values={"width": 128, "depth": 2, "batch_size": 32}, data=digits),
         **{
-            name: Case(family="rnn", values={**recurrent, "cell": cell}, data=series) for name, cell in cells.items()
+            name: Case(family="rnn", values={**recurrent, "cell": cell}, data=series)
+            for name, cell in cells.items()
         },
         "cnn": Case(family="cnn", values={"batch_size": 64}, data=images),
     }

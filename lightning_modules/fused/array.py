@@ -57,7 +57,9 @@ class Array:
         self._parameters = FlatParameters(self._network, members[0].groups)
         groups = [member.optimizer.param_groups for member in members]
         self._optimizer_name = tasks[0].recipe.optimizer
-        self._optimizer = StackedOptimizer(self._optimizer_name, self._parameters, groups)
+        self._optimizer = StackedOptimizer(
+            self._optimizer_name, self._parameters, groups, [task.recipe.clip_norm for task in tasks]
+        )
         for index, member in enumerate(members):
             self._optimizer.steps[index] = member.start_steps
             for key in STATE[self._optimizer_name]:
@@ -68,7 +70,6 @@ class Array:
         )
         for task in tasks:
             task.cpu()  # from here on they wait for their checkpoint
-        self._clip_norms = [task.recipe.clip_norm for task in tasks]
 
     def run_epoch(self, epoch: int) -> list[int]:
         """Train and measure one epoch, which counts from 0; says which members do not go on, by index."""
@@ -95,7 +96,6 @@ class Array:
             return
         kept = [index for index in range(len(self.members)) if index not in set(ended)]
         self.members = [self.members[index] for index in kept]
-        self._clip_norms = [self._clip_norms[index] for index in kept]
         keep_members(self._network, kept)
         for part in (self._parameters, self._optimizer, self._loss, self._noise, self._batches):
             part.keep(kept)
@@ -137,7 +137,7 @@ class Array:
         if health is not None:
             health.see_gradients()
             health.end()
-        self._optimizer.clip(self._clip_norms)
+        self._optimizer.clip()
         self._optimizer.step()
         for member in self.members:
             member.schedule.after_step()

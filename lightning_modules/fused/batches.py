@@ -36,13 +36,13 @@ class StackedBatches:
         augments: Of the members; None for those without.
     """
 
-    def __init__(
-        self, data: ArrayDataModule, *, seeds: Sequence[int], augments: Sequence[Augment | None]
-    ) -> None:
+    def __init__(self, data: ArrayDataModule, *, seeds: Sequence[int], augments: Sequence[Augment | None]) -> None:
         loader = data.train_dataloader()
         self._split, self._batch_size = loader.split, loader.batch_size
         self._num_rows = min(len(loader.split), len(loader) * loader.batch_size)  # without what the loader drops
         self._num_outputs = data.info.num_outputs
+        lengths = loader.split.inputs.get("lengths")
+        self._lengths = None if lengths is None else lengths.cpu()
         self._seeds, self._augments = list(seeds), list(augments)
 
     def keep(self, members: Sequence[int]) -> None:
@@ -60,21 +60,22 @@ class StackedBatches:
                 yield self._augmented(chosen, epoch, number)
             else:
                 inputs, target = self._split.select(chosen.reshape(-1))
-                yield StackedBatch(inputs, target.reshape(chosen.shape), _longest(inputs, len(chosen)))
+                steps = None if self._lengths is None else self._lengths[chosen].amax(dim=1).tolist()
+                yield StackedBatch(inputs, target.reshape(chosen.shape), steps)
 
     def _by_length(self, chosen: Tensor) -> Tensor:
         """Put the longest of each member's rows first: a recurrent layer then computes none behind its end."""
-        lengths = self._split.inputs.get("lengths")
-        if lengths is None:
+        if self._lengths is None:
             return chosen
-        order = lengths.cpu()[chosen].argsort(dim=1, descending=True, stable=True)
-        return chosen.gather(1, order)
+        return chosen.gather(1, self._lengths[chosen].argsort(dim=1, descending=True, stable=True))
 
     def _augmented(self, chosen: Tensor, epoch: int, number: int) -> StackedBatch:
         parts = []
         for index, augment in zip(chosen, self._augments, strict=True):
             inputs, target = self._split.select(index)
-            parts.append((inputs, target) if augment is None else augment(inputs, target, epoch=epoch, batch=number))
+            parts.append(
+                (inputs, target) if augment is None else augment(inputs, target, epoch=epoch, batch=number)
+            )
         targets = [target for _, target in parts]
         if any(target.ndim == 2 for target in targets):  # mixed with each other: shares of the classes
             targets = [t if t.ndim == 2 else F.one_hot(t, self._num_outputs).float() for t in targets]
@@ -94,16 +95,12 @@ def _together(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(tensors))
 
 
-def _longest(inputs: dict[str, Tensor], num_members: int) -> list[int] | None:
-    lengths = inputs.get("lengths")
-    return None if lengths is None else lengths.reshape(num_members, -1).amax(dim=1).tolist()
-
-
 def repeated(loader: BatchLoader, num_members: int) -> Iterator[StackedBatch]:
     """Give every member the same rows, in order: for evaluation."""
     for inputs, target in loader:
+        order = torch.arange(len(target))
         if "lengths" in inputs:  # the longest first, as in training
             order = inputs["lengths"].argsort(descending=True, stable=True)
-            inputs, target = {name: x[order] for name, x in inputs.items()}, target[order]
-        many = {name: x.expand(num_members, *x.shape).flatten(0, 1) for name, x in inputs.items()}
-        yield StackedBatch(many, target.expand(num_members, *target.shape), None)
+        order = order.to(target.device).repeat(num_members)
+        many = {name: x.index_select(0, order) for name, x in inputs.items()}
+        yield StackedBatch(many, target[order].reshape(num_members, -1), None)

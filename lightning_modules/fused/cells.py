@@ -1,8 +1,8 @@
 """The equations of the recurrent cells and their gradients, one step of several members at a time.
 
 A state is a tuple of (K, n, H): the hidden state, and for an LSTM the cell's. A hyperbolic tangent is taken as
-2 s(2x) - 1, which torch computes four times as fast (131,072 values: 90 microseconds against 340); the factor inside
-lies in the weights, `Cell.factors`, so that one call serves all gates.
+2 s(2x) - 1, which torch computes four times as fast (131,072 values: 90 microseconds against 340); the factor
+inside lies in the weights, `Cell.factors`, so that one call serves all gates.
 """
 
 from __future__ import annotations

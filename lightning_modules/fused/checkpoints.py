@@ -1,4 +1,4 @@
-"""Checkpoints of members, written by Lightning's own Trainer: what comes out is what training alone would write."""
+"""Checkpoints of members, written by Lightning's own Trainer: what comes out is what training alone writes."""
 
 from __future__ import annotations
 

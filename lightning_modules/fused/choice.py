@@ -18,7 +18,7 @@ from lightning_modules.seeding import seeded
 from lightning_modules.training import TrainingSettings
 from lightning_modules.transfer import Start
 
-# Multiply-adds of a member's step, forward, up to which fusing is faster on one CPU core, by what does most of them.
+# Multiply-adds of a member's step, forward, up to which fusing is faster on a CPU, by what does most of them.
 # Measured with benchmarks.fused and its cases made larger and smaller (docs/fused.md).
 _LIMITS: Mapping[str, float] = {"dense": 2e8, "convolution": 3e7, "LSTM": 3e7, "GRU": 2e8, "vanilla": 2e8}
 

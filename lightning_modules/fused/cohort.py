@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -82,7 +83,14 @@ def train_cohort(
     objection(family, [member.settings for member in members], data, start=start).check()
     began = time.perf_counter()
     with kept_memory(), quiet_process(num_threads=settings.num_threads, cuda=settings.accelerator == "cuda"):
-        array, writer = _build(family, members, data, settings, start_epoch, end_epoch, start)
+        array, writer = _build(
+            family,
+            members,
+            data,
+            settings=settings,
+            epochs=(start_epoch, end_epoch),
+            start=start,
+        )
         outcomes: dict[int, TrainingOutcome] = {}
         for epoch in range(start_epoch, end_epoch):
             ended = array.run_epoch(epoch)
@@ -102,9 +110,9 @@ def _build(
     family: str,
     specs: Sequence[CohortMember],
     data: TrainingData,
+    *,
     settings: TrainingSettings,
-    start_epoch: int,
-    end_epoch: int,
+    epochs: tuple[int, int],
     start: Start | None,
 ) -> tuple[Array, CheckpointWriter]:
     cuda = settings.accelerator == "cuda"
@@ -133,8 +141,8 @@ def _build(
         record = TrialRecord(
             metric=settings.metric,
             mode=settings.mode,
-            start_epoch=start_epoch,
-            end_epoch=end_epoch,
+            start_epoch=epochs[0],
+            end_epoch=epochs[1],
             max_epochs=settings.max_epochs,
             patience=settings.patience,
             min_delta=settings.min_delta,
@@ -150,7 +158,8 @@ def _build(
             loader,
             seeds=[spec.seed for spec in specs],
             augments=[
-                make_augmentation(recipe, data, seed=spec.seed) for recipe, spec in zip(recipes, specs, strict=True)
+                make_augmentation(recipe, data, seed=spec.seed)
+                for recipe, spec in zip(recipes, specs, strict=True)
             ],
         ),
         validation=loader.val_dataloader(),

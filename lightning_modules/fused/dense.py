@@ -100,7 +100,8 @@ class StackedPReLU(Stacked):
     def forward(self, x: Tensor) -> Tensor:
         """Apply to each value."""
         num_members = len(self.weight)
-        return nn.functional.prelu(x.reshape(1, num_members, -1), self.weight.reshape(-1)).reshape(x.shape)
+        slopes = self.weight.reshape(-1).to(x.dtype)
+        return nn.functional.prelu(x.reshape(1, num_members, -1), slopes).reshape(x.shape)
 
 
 class StackedSwish(Stacked):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_modules.blocks.pooling import valid_steps
 from lightning_modules.fused.noise import Noise
 from lightning_modules.fused.parameters import FlatParameters
 from lightning_modules.fused.shapes import by_member
@@ -29,9 +30,7 @@ class StackedHealth:
         noise: Knows how long each member's rows are.
     """
 
-    def __init__(
-        self, network: nn.Module, task: SupervisedTask, parameters: FlatParameters, noise: Noise
-    ) -> None:
+    def __init__(self, network: nn.Module, task: SupervisedTask, parameters: FlatParameters, noise: Noise) -> None:
         self._parameters, self._noise = parameters, noise
         self._layers = [
             (name, part, network.get_submodule(name.removeprefix(_PREFIX)))
@@ -76,10 +75,12 @@ class StackedHealth:
         lengths = by_member(inputs[1], num_members) if isinstance(own, nn.RNNBase) else None
         for member, x in enumerate(by_member(output, num_members)):
             if lengths is not None:  # as if packed: the steps before each row's end
-                x = x[torch.arange(x.shape[1], device=x.device) < lengths[member][:, None]]
+                values = x[valid_steps(x.shape[1], lengths[member])]
             elif x.ndim == 3 and self._noise.steps is not None:
-                x = x[..., : self._own_steps(member, x.shape[2])]
-            self._seen[member] |= activation_values(layer, own, x)
+                values = x[..., : self._own_steps(member, x.shape[2])]
+            else:
+                values = x
+            self._seen[member] |= activation_values(layer, own, values)
 
     def _own_steps(self, member: int, steps: int) -> int:
         """Say how many of a map's steps a series of the member has: maps halve, rounded up."""

@@ -115,10 +115,14 @@ class Member:
     def optimizer_state(self, name: str, key: str) -> Tensor:
         """Give what the optimizer keeps for a parameter, or zeros."""
         parameter = self.task.network.get_parameter(name)
-        kept: Tensor | None = self.optimizer.state[parameter].get(key) if parameter in self.optimizer.state else None
+        kept: Tensor | None = (
+            self.optimizer.state[parameter].get(key) if parameter in self.optimizer.state else None
+        )
         return parameter.new_zeros(parameter.shape) if kept is None else kept
 
-    def set_optimizer_state(self, optimizer: str, state: Mapping[str, Mapping[str, Tensor]], steps: Tensor) -> None:
+    def set_optimizer_state(
+        self, optimizer: str, state: Mapping[str, Mapping[str, Tensor]], steps: Tensor
+    ) -> None:
         """Hand the optimizer what it keeps, for a checkpoint.
 
         Args:

@@ -86,7 +86,9 @@ class Noise:
             return (self._hash(like) < kept).to(like.dtype).mul_(scales.to(like.device))
         # Kept is what lies below a limit. Both are whole numbers, so that their difference, cut to 0..1, says it:
         # five times as fast as a comparison.
-        limits = torch.tensor([round((1.0 - rate) * _LEVELS) - _LEVELS // 2 for rate in rates], dtype=torch.float32)
+        limits = torch.tensor(
+            [round((1.0 - rate) * _LEVELS) - _LEVELS // 2 for rate in rates], dtype=torch.float32
+        )
         drawn = self._bits(like, rates, own_steps=own_steps).float()
         return drawn.neg_().add_(limits.reshape(-1, *column)).clamp_(0.0, 1.0).to(like.dtype).mul_(scales)
 

@@ -1,4 +1,4 @@
-"""Stacked norms. torch's own functions normalize rows; what they scale and shift by differs from member to member."""
+"""Stacked norms. torch's own functions normalize rows; what they scale and shift by is each member's own."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ class StackedBatchNorm(Stacked):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize each channel of each member."""
-        num_members, channels = self.weight.shape
-        rows = by_member(x, num_members)  # (K, B, C), or (K, B, C, positions)
+        rows = by_member(x, len(self.weight)).to(self.weight.dtype)  # (K, B, C), or (K, B, C, positions)
         if rows.ndim > 3:
             rows = rows.flatten(3)
         if not self.training:

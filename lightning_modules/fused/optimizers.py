@@ -38,16 +38,24 @@ class StackedOptimizer:
         parameters: What it changes.
         groups: Each member's groups of its own torch optimizer, in the order of the parameters' spans; learning
             rates are read at each step.
+        clip_norms: Largest norm of each member's gradient; 0 leaves it as it is.
 
     Attributes:
         state: What the optimizer keeps, each shaped as the parameters' values.
         steps: Steps made by each member, (K,).
     """
 
-    def __init__(self, name: str, parameters: FlatParameters, groups: Sequence[Sequence[Group]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        parameters: FlatParameters,
+        groups: Sequence[Sequence[Group]],
+        clip_norms: Sequence[float],
+    ) -> None:
         self.name = name
         self._parameters = parameters
-        self._groups = list(groups)
+        self._groups, self._clips = list(groups), any(clip_norms)
+        self._clip_norms = torch.tensor(clip_norms, dtype=parameters.values.dtype).to(parameters.values.device)
         self.state = {key: torch.zeros_like(parameters.values) for key in STATE[name]}
         # 32 bits as torch keeps them, whatever the weights have.
         self.steps = torch.zeros(len(groups), dtype=torch.float32, device=parameters.values.device)
@@ -59,7 +67,7 @@ class StackedOptimizer:
         chosen = list(members)
         self._groups = [self._groups[member] for member in chosen]
         self.state = {key: value[chosen] for key, value in self.state.items()}
-        self.steps = self.steps[chosen]
+        self.steps, self._clip_norms = self.steps[chosen], self._clip_norms[chosen]
         self._cut()
 
     def _cut(self) -> None:
@@ -72,16 +80,15 @@ class StackedOptimizer:
         ]
         self._row_steps = [[step] for step in self.steps.unbind()]
 
-    def clip(self, largest: Sequence[float]) -> None:
-        """Scale each member's gradient down to its largest norm; 0 leaves it as it is.
+    def clip(self) -> None:
+        """Scale each member's gradient down to its largest norm.
 
         Source:
             Pascanu et al. 2013, arXiv:1211.5063; as torch.nn.utils.clip_grad_norm_.
         """
-        if not any(largest):
+        if not self._clips:
             return
-        gradients = self._parameters.gradients
-        limits = torch.tensor(largest, dtype=gradients.dtype, device=gradients.device)
+        gradients, limits = self._parameters.gradients, self._clip_norms
         factors = (limits / (torch.linalg.vector_norm(gradients, dim=1) + 1e-6)).clamp_max(1.0)
         gradients.mul_(torch.where(limits > 0, factors, 1.0)[:, None])
 

@@ -1,9 +1,10 @@
 """Stacked recurrent layers: one batched matrix product for each step of all members.
 
-torch has neither a batched cell of its own nor a rule for mapping over one. The loop over steps and its gradient are
-written out: a step then takes a dozen operations, and automatic differentiation sees the whole loop as one.
+torch has neither a batched cell of its own nor a rule for mapping over one. The loop over steps and its gradient
+are written out: a step then takes a dozen operations, and automatic differentiation sees the whole loop as one.
 
-Shapes: K members, B rows of each, T steps, H hidden units, G gates in torch's order (LSTM i, f, g, o; GRU r, z, n).
+Shapes: K members, B rows of each, T steps, C channels, H hidden units, G gates in torch's order (LSTM i, f, g, o;
+GRU r, z, n).
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class _Loop(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917 (autograd takes no keywords)
         ctx: Any,
         x: Tensor,
         weight_in: Tensor,
@@ -130,8 +131,7 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found = [
-            run.backward(*(part[run.members] for part in (gradients[0], *ctx.saved_tensors)))
-            for run in ctx.runs
+            run.backward(*(part[run.members] for part in (gradients[0], *ctx.saved_tensors))) for run in ctx.runs
         ]
         ctx.runs = None
         return (*(torch.cat(parts) for parts in zip(*found, strict=True)), None, None, None)

@@ -27,8 +27,6 @@ from lightning_modules.fused.dense import (
     StackedRReLU,
     StackedSwish,
 )
-from lightning_modules.fused.pooling import StackedAttentionPool
-from lightning_modules.fused.recurrent import StackedRecurrentLayer
 from lightning_modules.fused.noise import Noise, StackedDropout
 from lightning_modules.fused.norms import (
     StackedBatchNorm,
@@ -37,6 +35,8 @@ from lightning_modules.fused.norms import (
     StackedLayerNorm,
     StackedRMSNorm,
 )
+from lightning_modules.fused.pooling import StackedAttentionPool
+from lightning_modules.fused.recurrent import StackedRecurrentLayer
 
 Layers = Sequence[Any]
 

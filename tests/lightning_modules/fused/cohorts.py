@@ -93,7 +93,12 @@ def _split(info: DataInfo, generator: np.random.Generator, rows: int, *, same_le
 
 
 def how(
-    *, precision: Any = "64", max_epochs: int = EPOCHS + 1, metric: str = "val_loss", mode: Any = "min", **more: Any
+    *,
+    precision: Any = "64",
+    max_epochs: int = EPOCHS + 1,
+    metric: str = "val_loss",
+    mode: Any = "min",
+    **more: Any,
 ) -> TrainingSettings:
     """Say how the tests train."""
     return TrainingSettings(metric=metric, mode=mode, max_epochs=max_epochs, precision=precision, **more)
@@ -174,7 +179,7 @@ _ROUNDING = 1e-7
 
 
 def assert_close(expected: Any, actual: Any, path: str, *, tolerance: float) -> None:
-    """Compare what a checkpoint holds: the same keys, types and shapes, and numbers within a relative tolerance."""
+    """Compare what a checkpoint holds: the same keys, types and shapes, and numbers that are relatively close."""
     assert type(actual) is type(expected), path
     if isinstance(expected, Mapping):
         assert list(actual) == list(expected), path

@@ -94,9 +94,7 @@ def test_a_member_out_of_patience_leaves_and_the_others_go_on() -> None:
     assert len(fused[1].measurements) == 3
     assert max(len(outcome.measurements) for outcome in fused) == 6
     for number, outcome in enumerate(fused):
-        alone = one_by_one(
-            "mlp", members[number], TABLE, settings=settings, seed=FIRST_SEED + number, end_epoch=6
-        )
+        alone = one_by_one("mlp", members[number], TABLE, settings=settings, seed=FIRST_SEED + number, end_epoch=6)
         assert_same(alone, outcome)
 
 
@@ -107,7 +105,9 @@ def test_a_member_that_diverges_diverges_alone(family: str, kind: str) -> None:
     members[1] |= {"lr": 10.0, "weight_decay": 1.0, "momentum": 0.9, "schedule": "constant", "clip_norm": 0.0}
     # A weight that is not a number from the start: whatever is summed up with it is none either.
     broken = together(family, members, data, settings=settings, end_epoch=1)[1].checkpoint
-    checkpoints = [outcome.checkpoint for outcome in together(family, members, data, settings=settings, end_epoch=1)]
+    checkpoints = [
+        outcome.checkpoint for outcome in together(family, members, data, settings=settings, end_epoch=1)
+    ]
     checkpoints[1] = _poisoned(broken)
     fused = together(family, members, data, settings=settings, start_epoch=1, checkpoints=checkpoints)
     assert [outcome.state for outcome in fused] == ["running", "diverged", "running"]
@@ -194,7 +194,14 @@ def test_members_of_different_shape_are_refused(changed: dict[str, Any], message
 
 
 def test_settings_without_a_shape_may_differ() -> None:
-    free = {"lr": 0.5, "dropout": 0.3, "label_smoothing": 0.1, "clip_norm": 1.0, "init": "lecun_normal", "mixup": 0.2}
+    free = {
+        "lr": 0.5,
+        "dropout": 0.3,
+        "label_smoothing": 0.1,
+        "clip_norm": 1.0,
+        "init": "lecun_normal",
+        "mixup": 0.2,
+    }
     assert can_fuse("mlp", [SMALL["mlp"], {**SMALL["mlp"], **free}], TABLE) is None
 
 
@@ -208,7 +215,9 @@ def test_loaded_weights_that_are_frozen_are_refused() -> None:
     assert "freeze_epochs 2" in str(can_fuse("mlp", [{"freeze_epochs": 2}], TABLE, start=start))
 
 
-@pytest.mark.parametrize("shape", [{"norm": "batch"}, {"norm": "instance"}, {"norm": "none", "activation": "rrelu"}])
+@pytest.mark.parametrize(
+    "shape", [{"norm": "batch"}, {"norm": "instance"}, {"norm": "none", "activation": "rrelu"}]
+)
 def test_layers_that_read_padding_are_refused_on_series_of_several_lengths(shape: dict[str, Any]) -> None:
     assert "padded steps" in str(can_fuse("cnn", [shape], make_data("series")))
     assert can_fuse("cnn", [shape], make_data("series", same_length=True)) is None
@@ -252,7 +261,9 @@ def test_no_field_of_a_family_is_forgotten() -> None:
     tested = {(family, name) for family, _, values in ENTRIES for name in values}
     elsewhere = {"norm", "norm_position", "loss"}  # every norm and loss: test_fused_equivalence
     for family, config in (("mlp", MLPConfig), ("cnn", CNNConfig), ("rnn", RNNConfig)):
-        fields = {spec.name for spec in config.__dataclass_fields__.values() if spec.metadata.get("type") == "choice"}
+        fields = {
+            spec.name for spec in config.__dataclass_fields__.values() if spec.metadata.get("type") == "choice"
+        }
         missing = {name for name in fields - elsewhere if (family, name) not in tested}
         assert missing <= {"init"}  # draws weights and leaves no trace in the network: mlp shows it
     assert set(LOSSES) == {"cross_entropy", "bce", "focal", "mse", "mae", "huber"}

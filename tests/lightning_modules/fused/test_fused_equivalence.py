@@ -59,7 +59,9 @@ def everything(family: str) -> list[tuple[str, ...]]:
     return list(product(NORMS[family], tuple(OPTIMIZERS), tuple(SCHEDULES), CLIPS))
 
 
-def check(family: str, shape: dict[str, Any], data: TrainingData, *, overrides: dict[str, Any] | None = None) -> None:
+def check(
+    family: str, shape: dict[str, Any], data: TrainingData, *, overrides: dict[str, Any] | None = None
+) -> None:
     members = [{**member, **(overrides or {})} for member in members_of(family, shape)]
     settings = how()
     fused = together(family, members, data, settings=settings)
@@ -192,7 +194,34 @@ def test_loss_curves_agree_in_single_precision(family: str) -> None:
             assert right["val_loss"] == pytest.approx(left["val_loss"], rel=1e-3)
 
 
-@pytest.mark.parametrize(("family", "kind"), [("mlp", "tabular"), ("cnn", "image"), ("cnn", "series"), ("rnn", "text")])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("family", list(NORMS))
+def test_loss_curves_agree_in_mixed_precision(family: str, device: str) -> None:
+    """Sums of 8 bits differ in the second digit; on a GPU the draws do as well, and there are none here."""
+    data = make_data(KIND[family])
+    settings = how(precision="bf16", accelerator=device)
+    members = members_of(family, {})
+    for number, outcome in enumerate(together(family, members, data, settings=settings)):
+        alone = one_by_one(family, members[number], data, settings=settings, seed=FIRST_SEED + number)
+        for (_, left), (_, right) in zip(alone.measurements, outcome.measurements, strict=True):
+            assert right["train_loss"] == pytest.approx(left["train_loss"], rel=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", list(NORMS))
+def test_loss_curves_on_a_gpu_agree_with_those_of_the_cpu(family: str) -> None:
+    data = make_data(KIND[family])
+    members = members_of(family, {})
+    on_cpu = together(family, members, data, settings=how(precision="32"))
+    on_gpu = together(family, members, data, settings=how(precision="32", accelerator="cuda"))
+    for left, right in zip(on_cpu, on_gpu, strict=True):
+        for (_, expected), (_, found) in zip(left.measurements, right.measurements, strict=True):
+            assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"), [("mlp", "tabular"), ("cnn", "image"), ("cnn", "series"), ("rnn", "text")]
+)
 def test_the_health_of_each_member_is_measured_as_alone(family: str, kind: str) -> None:
     data, settings = make_data(kind), how(health=True)
     shape = {"norm": "layer"}

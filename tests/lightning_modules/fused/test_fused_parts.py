@@ -116,7 +116,7 @@ def test_losses_with_dropout_are_distributed_as_alone() -> None:
         for outcomes in (alone, fused)
     )
     differences = left - right
-    assert 0 < float(differences.abs().max())
+    assert float(differences.abs().max()) > 0
     assert abs(float(differences.mean())) < 3 * float(differences.std()) / 40**0.5
     assert float(right.std()) == pytest.approx(float(left.std()), rel=0.5)
 
@@ -135,7 +135,7 @@ def test_each_member_steps_as_torchs_own_optimizer(name: str, by_row: bool) -> N
     stacked = stack(networks, Noise([0, 1, 2], hashed=False))
     names = [["0.weight", "1.weight"], ["0.bias", "1.bias"]]
     flat = FlatParameters(stacked, names)
-    step = StackedOptimizer(name, flat, [optimizer.param_groups for optimizer in optimizers])
+    step = StackedOptimizer(name, flat, [optimizer.param_groups for optimizer in optimizers], [0.0] * 3)
     step._by_row = by_row
     x, y = draw(3, 5, 3), draw(3, 5, 2)
     for _ in range(4):
