@@ -55,10 +55,11 @@ class StackedBatches:
         rows = len(self._split)
         orders = torch.stack([permutation(rows, seed=seed, epoch=epoch) for seed in self._seeds])  # (K, N)
         for number, start in enumerate(range(0, self._num_rows, self._batch_size)):
-            chosen = self._by_length(orders[:, start : min(start + self._batch_size, self._num_rows)])
+            chosen = orders[:, start : min(start + self._batch_size, self._num_rows)]
             if any(self._augments):
                 yield self._augmented(chosen, epoch, number)
             else:
+                chosen = self._by_length(chosen)
                 inputs, target = self._split.select(chosen.reshape(-1))
                 steps = None if self._lengths is None else self._lengths[chosen].amax(dim=1).tolist()
                 yield StackedBatch(inputs, target.reshape(chosen.shape), steps)
@@ -72,16 +73,21 @@ class StackedBatches:
     def _augmented(self, chosen: Tensor, epoch: int, number: int) -> StackedBatch:
         parts = []
         for index, augment in zip(chosen, self._augments, strict=True):
-            inputs, target = self._split.select(index)
-            parts.append(
-                (inputs, target) if augment is None else augment(inputs, target, epoch=epoch, batch=number)
-            )
+            batch = self._split.select(index)
+            if augment is not None:
+                batch = augment(*batch, epoch=epoch, batch=number)
+            parts.append(batch if self._lengths is None else _longest_first(*batch))
         targets = [target for _, target in parts]
         if any(target.ndim == 2 for target in targets):  # mixed with each other: shares of the classes
             targets = [t if t.ndim == 2 else F.one_hot(t, self._num_outputs).float() for t in targets]
         inputs = {name: _together([inputs[name] for inputs, _ in parts]) for name in parts[0][0]}
         sequences = [[x.shape[1] for name, x in own.items() if name in SEQUENCES] for own, _ in parts]
         return StackedBatch(inputs, torch.stack(targets), [steps for own in sequences for steps in own] or None)
+
+
+def _longest_first(inputs: dict[str, Tensor], target: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    order = inputs["lengths"].argsort(descending=True, stable=True)
+    return {name: x[order] for name, x in inputs.items()}, target[order]
 
 
 def _together(tensors: Sequence[Tensor]) -> Tensor:
@@ -97,10 +103,7 @@ def _together(tensors: Sequence[Tensor]) -> Tensor:
 
 def repeated(loader: BatchLoader, num_members: int) -> Iterator[StackedBatch]:
     """Give every member the same rows, in order: for evaluation."""
-    for inputs, target in loader:
-        order = torch.arange(len(target))
-        if "lengths" in inputs:  # the longest first, as in training
-            order = inputs["lengths"].argsort(descending=True, stable=True)
-        order = order.to(target.device).repeat(num_members)
-        many = {name: x.index_select(0, order) for name, x in inputs.items()}
-        yield StackedBatch(many, target[order].reshape(num_members, -1), None)
+    for batch in loader:
+        inputs, target = _longest_first(*batch) if "lengths" in batch[0] else batch
+        many = {name: x.expand(num_members, *x.shape).flatten(0, 1) for name, x in inputs.items()}
+        yield StackedBatch(many, target.expand(num_members, -1), None)

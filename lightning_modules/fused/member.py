@@ -23,16 +23,16 @@ class Schedule:
 
     Args:
         configured: Lightning's `lr_scheduler` dict; None for a constant learning rate.
-        groups: Of the member's optimizer.
+        optimizer: The member's own.
 
     Attributes:
         interval: When rates change: after each "step", each "epoch", or None for never.
     """
 
-    def __init__(self, configured: Mapping[str, Any] | None, groups: list[dict[str, Any]]) -> None:
+    def __init__(self, configured: Mapping[str, Any] | None, optimizer: Optimizer) -> None:
         self.scheduler: LambdaLR | ReduceLROnPlateau | None = configured["scheduler"] if configured else None
         self.interval: str | None = configured["interval"] if configured else None
-        self._groups = groups
+        self._optimizer = optimizer
         self._steps = 0
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Schedule:
     def _advance(self) -> None:
         assert isinstance(self.scheduler, LambdaLR)
         self._steps += 1
-        curves = zip(self._groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True)
+        curves = zip(self._optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True)
         for group, peak, curve in curves:
             group["lr"] = peak * curve(self._steps)
 
@@ -69,7 +69,7 @@ class Schedule:
             now = {
                 "last_epoch": self._steps,
                 "_step_count": self._steps + 1,
-                "_last_lr": [group["lr"] for group in self._groups],
+                "_last_lr": [group["lr"] for group in self._optimizer.param_groups],
             }
             self.scheduler.load_state_dict({**self.scheduler.state_dict(), **now})
 
@@ -91,7 +91,7 @@ class Member:
         alone = isinstance(configured, Optimizer)
         self.task, self.record, self.position = task, record, position
         self.optimizer: Optimizer = configured if alone else configured["optimizer"]
-        self.schedule = Schedule(None if alone else configured["lr_scheduler"], self.optimizer.param_groups)
+        self.schedule = Schedule(None if alone else configured["lr_scheduler"], self.optimizer)
         self.train_s = 0.0
         self.start_steps = 0
 

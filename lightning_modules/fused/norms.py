@@ -34,23 +34,30 @@ class StackedBatchNorm(Stacked):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize each channel of each member."""
-        rows = by_member(x, len(self.weight)).to(self.weight.dtype)  # (K, B, C), or (K, B, C, positions)
-        if rows.ndim > 3:
-            rows = rows.flatten(3)
+        num_members = len(self.weight)
+        if self.training and len(x) == num_members:
+            refuse_single_row()
+        # (K, B, C), or (K, B, C, positions); where channels lie last, positions are further rows.
+        last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+        rows = by_member(x.movedim(1, -1) if last else x, num_members).to(self.weight.dtype)
+        rows = rows.flatten(1, -2) if last else rows if rows.ndim == 3 else rows.flatten(3)
+        normed = self._normed(rows)
+        return normed.reshape(x.movedim(1, -1).shape).movedim(-1, 1) if last else normed.reshape(x.shape)
+
+    def _normed(self, rows: Tensor) -> Tensor:
+        """Normalize (K, rows, C) or (K, rows, C, positions)."""
         if not self.training:
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)
             shift = self.bias - self.running_mean * scale
-            return torch.addcmul(_over(shift, rows), rows, _over(scale, rows)).reshape(x.shape)
-        if rows.shape[1] == 1:
-            refuse_single_row()
+            return torch.addcmul(_over(shift, rows), rows, _over(scale, rows))
+        normed: Tensor
         normed, mean, var = _BatchNorm.apply(rows, self.weight, self.bias, self.eps)
         count = rows.shape[1] * rows[0, 0, 0].numel()
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var.mul_(count / max(count - 1, 1)), self.momentum)
             self.num_batches_tracked += 1
-        out: Tensor = normed.reshape(x.shape)
-        return out
+        return normed
 
 
 class _BatchNorm(torch.autograd.Function):

@@ -133,7 +133,6 @@ class _Loop(torch.autograd.Function):
         found = [
             run.backward(*(part[run.members] for part in (gradients[0], *ctx.saved_tensors))) for run in ctx.runs
         ]
-        ctx.runs = None
         return (*(torch.cat(parts) for parts in zip(*found, strict=True)), None, None, None)
 
 
@@ -197,7 +196,6 @@ class _Run:
                 carried = tuple(part * mask for part in carried)
             out = of_state[:, step, :count], of_input[:, step, :count]
             carried = self._cell.backward(self._kept[step], carried, steep, out)
-            self._kept[step] = None
         of_state, of_input = of_state.flatten(1, 2), of_input.flatten(1, 2)
         before = _shifted(self._states, backwards=self._backwards).flatten(1, 2)
         of_weight = torch.bmm(of_state.transpose(1, 2), before).mul_(slopes)

@@ -253,7 +253,8 @@ def test_every_entry_of_the_registries_trains_fused(family: str, kind: str, valu
                 alone.measurements[0][1]["train_loss"], rel=0.1
             )
         else:
-            assert_same(alone, outcome)
+            # Adagrad divides the rounding of a gradient that is 0, in front of the batch norm, by itself.
+            assert_same(alone, outcome, tolerance=1e-6 if values.get("optimizer") == "adagrad" else 1e-8)
 
 
 def test_no_field_of_a_family_is_forgotten() -> None:

