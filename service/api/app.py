@@ -126,7 +126,7 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
 def _methods(path: str) -> list[str]:
     """List the methods of a path, which may belong to several routes."""
     routes = (route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
-    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods})
+    return sorted({method for route in routes if route.path_regex.match(path) for method in route.methods or ()})
 
 
 def _log_fault(request: Request, error: Exception) -> None:
