@@ -1,0 +1,1 @@
+"""How fast the service answers when its store is full."""
