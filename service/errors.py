@@ -2,6 +2,8 @@
 
 TuneladderError
 ├── InvalidSpecError      the spec, or the data it names, breaks a rule (exit code 2)
+│   └── ForbiddenFieldError       it names a file or a module that this server does not allow
+├── InvalidSettingsError  a setting of the environment breaks a rule (exit code 2)
 ├── NotFoundError         a job, trial or bundle that is not there (exit code 2)
 ├── ConflictError         a move that the present state forbids (exit code 2)
 │   ├── LeaseLostError            the job is another attempt's now, or runs no more
@@ -34,6 +36,16 @@ class InvalidSpecError(TuneladderError, ValueError):
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+
+
+class ForbiddenFieldError(InvalidSpecError):
+    """A spec names a file or a module that this server does not let it reach."""
+
+
+class InvalidSettingsError(TuneladderError, ValueError):
+    """A setting of the environment breaks a rule; the message names its variable."""
+
+    exit_code = 2
 
 
 class NotFoundError(TuneladderError, LookupError):
