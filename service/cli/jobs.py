@@ -147,7 +147,7 @@ def trials(
     """List a job's trials: number, stage, round, params, state, epochs, metrics of the best epoch."""
     with open_reader(find_place(home, url, profile)) as reader:
         found = reader.job(job)
-        records = reader.trial_records(found)
+        records = reader.trial_records(found, with_health=as_json)
         names = {stage.number: stage.name for stage in reader.stages(found)}
     if as_json:
         write_json(records)
