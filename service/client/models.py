@@ -43,6 +43,7 @@ class Job(Model):
     updated_at: datetime | None = None
     active_s: float = 0.0
     best_trial: int | None = None
+    num_events: int = 0
     wish: str | None = None
     worker: str | None = None
     spec: Mapping[str, Any] | None = None
