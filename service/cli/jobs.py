@@ -130,7 +130,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the winner's bundle again, elsewhere; the test split is not read again."""
-    from service.job_run import export_again
+    from service.exports import export_again
 
     with open_store(home) as store:
         found = _find(store, job)

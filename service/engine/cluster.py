@@ -46,9 +46,15 @@ class Seat:
     gpu: float  # GPUs; a fraction shares one GPU among slots
 
 
-def local_cpus(num_slots: int, cpu: int) -> int:
-    """Cores that a local Ray offers: the machine's, or more if a person asks for more slots than it has."""
-    return max(os.cpu_count() or 1, num_slots * cpu)
+def local_cpus(num_slots: int, cpu: int, *, share: int = 1) -> int:
+    """Cores that a local Ray offers: the machine's, or more if a person asks for more slots than it has.
+
+    Args:
+        num_slots: Slots that were asked for, at least one.
+        cpu: Cores of a slot.
+        share: Jobs at a time, each with a Ray of its own: the cores are divided among them.
+    """
+    return max((os.cpu_count() or 1) // share, num_slots * cpu)
 
 
 class Cluster:

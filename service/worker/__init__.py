@@ -1,0 +1,1 @@
+"""Claims jobs and has each run in a process of its own."""
