@@ -2,6 +2,7 @@
 
 TuneladderError
 ├── InvalidSpecError      the spec, or the data it names, breaks a rule (exit code 2)
+├── InvalidSettingsError  a setting of the environment breaks a rule (exit code 2)
 ├── NotFoundError         a job, trial or bundle that is not there (exit code 2)
 ├── ConflictError         a move that the present state forbids (exit code 2)
 └── JobFailedError        the job ran and could not produce a winner (exit code 1)
@@ -31,6 +32,12 @@ class InvalidSpecError(TuneladderError, ValueError):
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+
+
+class InvalidSettingsError(TuneladderError, ValueError):
+    """A setting of the environment breaks a rule; the message names its variable."""
+
+    exit_code = 2
 
 
 class NotFoundError(TuneladderError, LookupError):
