@@ -1,0 +1,77 @@
+"""A client of a tuneladder server: `with connect() as client: client.submit("spec.yaml")`."""
+
+from service.client.client import Client
+from service.client.connection import connect
+from service.client.errors import (
+    ApiAccessError,
+    ApiBusyError,
+    ApiConflictError,
+    ApiError,
+    ApiNotFoundError,
+    ApiSpecError,
+    NotTuneladderError,
+    ServerUnreachableError,
+)
+from service.client.events import (
+    Event,
+    ExportEvent,
+    JobEvent,
+    LegEvent,
+    LegMember,
+    PlanEvent,
+    RoundEvent,
+    StageEvent,
+)
+from service.client.models import (
+    AuditEntry,
+    Best,
+    Export,
+    Job,
+    Me,
+    Measurement,
+    NewToken,
+    Plan,
+    PlannedStage,
+    Stage,
+    SubmittedJob,
+    Token,
+    Trial,
+)
+from service.client.profiles import Profile, Profiles, profile_file
+
+__all__ = [
+    "ApiAccessError",
+    "ApiBusyError",
+    "ApiConflictError",
+    "ApiError",
+    "ApiNotFoundError",
+    "ApiSpecError",
+    "AuditEntry",
+    "Best",
+    "Client",
+    "Event",
+    "Export",
+    "ExportEvent",
+    "Job",
+    "JobEvent",
+    "LegEvent",
+    "LegMember",
+    "Me",
+    "Measurement",
+    "NewToken",
+    "NotTuneladderError",
+    "Plan",
+    "PlanEvent",
+    "PlannedStage",
+    "Profile",
+    "Profiles",
+    "RoundEvent",
+    "ServerUnreachableError",
+    "Stage",
+    "StageEvent",
+    "SubmittedJob",
+    "Token",
+    "Trial",
+    "connect",
+    "profile_file",
+]
