@@ -5,6 +5,7 @@ TuneladderError
 ├── InvalidSettingsError  a setting of the environment breaks a rule (exit code 2)
 ├── NotFoundError         a job, trial or bundle that is not there (exit code 2)
 ├── ConflictError         a move that the present state forbids (exit code 2)
+├── EngineLostError       Ray cannot be reached, or has lost what it ran (exit code 1)
 └── JobFailedError        the job ran and could not produce a winner (exit code 1)
 
 A message names the rule, the values and the remedy, in this order.
@@ -50,6 +51,12 @@ class ConflictError(TuneladderError):
     """The present state forbids the move, for example a job that another process is running."""
 
     exit_code = 2
+
+
+class EngineLostError(TuneladderError, RuntimeError):
+    """What trains is not there, or no more; the job goes on once it is."""
+
+    exit_code = 1
 
 
 class JobFailedError(TuneladderError):

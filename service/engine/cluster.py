@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.engine.guard import start_guard
-from service.errors import InvalidSpecError, TuneladderError
+from service.errors import EngineLostError, InvalidSpecError
 
 OBJECT_STORE_BYTES = 2 * 2**30  # upper bound of shared memory for data and legs; what exceeds it goes to disk
 KNOCK_TIMEOUT_S = 10.0
@@ -97,12 +97,12 @@ class Cluster:
         """Block until Ray answers.
 
         Raises:
-            TuneladderError: It could not be reached or started.
+            EngineLostError: It could not be reached or started.
         """
         self._ready.wait()
         if self._error is not None:
             where = self._arguments["address"]
-            raise TuneladderError(
+            raise EngineLostError(
                 f"Ray must be reachable to train, got {self._error!r} for address {where!r}: check that the "
                 "cluster runs and that its authentication token is known here"
             ) from self._error
