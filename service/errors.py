@@ -5,6 +5,9 @@ TuneladderError
 ├── InvalidSettingsError  a setting of the environment breaks a rule (exit code 2)
 ├── NotFoundError         a job, trial or bundle that is not there (exit code 2)
 ├── ConflictError         a move that the present state forbids (exit code 2)
+│   ├── LeaseLostError            the job is another attempt's now, or runs no more
+│   └── IdempotencyConflictError  a key that stands for another request
+├── StoreUnavailableError the database does not answer (exit code 2)
 ├── EngineLostError       Ray cannot be reached, or has lost what it ran (exit code 1)
 └── JobFailedError        the job ran and could not produce a winner (exit code 1)
 
@@ -49,6 +52,20 @@ class NotFoundError(TuneladderError, LookupError):
 
 class ConflictError(TuneladderError):
     """The present state forbids the move, for example a job that another process is running."""
+
+    exit_code = 2
+
+
+class LeaseLostError(ConflictError):
+    """Whoever asks ran the job once, and does not any more: nothing of it goes on record."""
+
+
+class IdempotencyConflictError(ConflictError):
+    """An idempotency key names one request for good, and came again with another one."""
+
+
+class StoreUnavailableError(TuneladderError):
+    """The database does not answer, or refuses who asks; the message never holds a password."""
 
     exit_code = 2
 
