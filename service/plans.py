@@ -57,7 +57,7 @@ def find_starts_at(home: Home, job: ResolvedJob, known: JobRecord | None = None)
 
 
 def _winners(job: ResolvedJob, store: Store, owner: str) -> list[Mapping[str, Any]]:
-    """Give the params that won an owner's finished jobs of this family, oldest first; a job run twice counts once."""
+    """Give what won an owner's finished jobs of this family, oldest first; a job run twice counts once."""
     winners: dict[str, Mapping[str, Any]] = {}
     after: str | None = None
     while page := store.jobs(limit=200, after=after, state=JobState.COMPLETED, owner=owner):

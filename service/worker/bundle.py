@@ -25,9 +25,10 @@ def write_export(store: Store, errand: Errand, options: WorkerOptions) -> int:
     places, record = Home(options.home), patient(store)
     asked = record.export(errand.job_id, errand.export_id)
     say(f"--- bundle {asked.id} on {options.name}")
-    path = message = None
+    path: str | None = None
+    message: str | None = None
     try:
-        path = write_bundle_again(
+        written = write_bundle_again(
             record,
             record.job(asked.job_id),
             home=places.folder,
@@ -35,11 +36,12 @@ def write_export(store: Store, errand: Errand, options: WorkerOptions) -> int:
             replace=True,
             formats=cast("tuple[ExportFormat, ...] | None", asked.formats),
         )
+        path = str(written)
     except Exception as error:
         traceback.print_exc()
         message = last_line(error)
     try:
-        record.finish_export(asked.id, errand.attempt, path=path and str(path), message=message)
+        record.finish_export(asked.id, errand.attempt, path=path, message=message)
     except LeaseLostError as error:
         say(str(error))
     return DONE
