@@ -53,6 +53,6 @@ class Answers:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the answer"
             raise NotTuneladderError(
-                f"{self._transport.url} must answer as this version of tuneladder expects, got {where}: {first['msg']}: "
-                "check the address, and that client and server are of the same version"
+                f"{self._transport.url} must answer as this version of tuneladder expects, got {where}: "
+                f"{first['msg']}: check the address, and that client and server are of the same version"
             ) from None

@@ -19,7 +19,7 @@ CONNECT_S = 5.0
 NUM_ATTEMPTS = 4
 LONGEST_WAIT_S = 30.0  # what a server may make a request wait
 PASSING = frozenset({429, 502, 503, 504})
-_backoff = wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1)
+_backoff = wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
 
 
 def check_url(url: str) -> str:

@@ -50,7 +50,7 @@ class Watch:
             try:
                 for event in self._connection(last):
                     last, pause_s, heard_at = event.number, FIRST_PAUSE_S, time.monotonic()
-                    state = event.state if isinstance(event, JobEvent) else state
+                    state = event.data.state if isinstance(event, JobEvent) else state
                     yield event
                 if state in FINAL_STATES or (state is None and self.is_over()):
                     return
