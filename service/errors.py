@@ -2,6 +2,7 @@
 
 TuneladderError
 ├── InvalidSpecError      the spec, or the data it names, breaks a rule (exit code 2)
+│   └── ForbiddenFieldError       it names a file or a module that this server does not allow
 ├── InvalidSettingsError  a setting of the environment breaks a rule (exit code 2)
 ├── NotFoundError         a job, trial or bundle that is not there (exit code 2)
 ├── ConflictError         a move that the present state forbids (exit code 2)
@@ -36,6 +37,10 @@ class InvalidSpecError(TuneladderError, ValueError):
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+
+
+class ForbiddenFieldError(InvalidSpecError):
+    """A spec names a file or a module that this server does not let it reach."""
 
 
 class InvalidSettingsError(TuneladderError, ValueError):

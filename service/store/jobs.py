@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
@@ -18,10 +18,25 @@ from service.store.states import UNFINISHED_TRIALS, JobState, TrialState, check_
 from service.store.tables import JobRow, TrialRow
 
 
+class NewJob(TypedDict, total=False):
+    """The arguments of `submit_job`."""
+
+    name: Required[str]
+    spec: Required[Mapping[str, Any]]
+    spec_fingerprint: Required[str]
+    base_dir: Required[str]
+    seed: Required[int]
+    owner: str
+    priority: int
+    idempotency_key: str | None
+    request_hash: str | None
+    by: Actor | None
+
+
 class Jobs(Database):
     """What the store knows about jobs as a whole."""
 
-    def create_job(self, **values: Any) -> JobRecord:
+    def create_job(self, **values: Unpack[NewJob]) -> JobRecord:
         """Put a job on record; it is queued. Takes what `submit_job` takes, and answers with the job alone."""
         return self.submit_job(**values).job
 
