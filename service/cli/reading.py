@@ -124,7 +124,7 @@ class HomeReader:
 
     def export(self, job: JobLike, to: Path | None) -> Path:
         """Write the bundle again, from the record."""
-        from service.job_run import export_again
+        from service.exports import export_again
 
         return export_again(self.store, self.store.job(job.id), home=self.home, to=to)
 
