@@ -66,8 +66,15 @@ class Served:
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
-        settings = {"HOME": str(self.home), "PORT": self.url.rpartition(":")[2], "WATCH_POLL_S": "0.05",
-                    "HEARTBEAT_S": "0.5", "SHUTDOWN_S": "2", "RATE_PER_MINUTE": "100000", "RATE_BURST": "10000"}  # fmt: skip
+        settings = {
+            "HOME": str(self.home),
+            "PORT": self.url.rpartition(":")[2],
+            "WATCH_POLL_S": "0.05",
+            "HEARTBEAT_S": "0.5",
+            "SHUTDOWN_S": "2",
+            "RATE_PER_MINUTE": "100000",
+            "RATE_BURST": "10000",
+        }
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TUNELADDER_")}
         environment |= {f"TUNELADDER_{name}": value for name, value in settings.items()}
         with (self.home / "api.log").open("ab") as log:
