@@ -8,12 +8,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from service.cli import jobs, plans, run, ui
+from service.cli import jobs, moves, places, plans, profiles, run, submit, tokens, ui, watch
 from service.errors import TuneladderError
 
 app = typer.Typer(
@@ -27,10 +28,21 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(plans.plan)
 app.command("spaces")(plans.spaces)
-app.command("jobs")(jobs.jobs)
-app.command("trials")(jobs.trials)
-app.command("best")(jobs.best)
-app.command("export")(jobs.export)
+_HERE_OR_THERE: tuple[Callable[..., None], ...] = (jobs.jobs, jobs.show, jobs.trials, jobs.best, jobs.export)
+_THERE: tuple[Callable[..., None], ...] = (
+    submit.submit,
+    watch.watch,
+    moves.pause,
+    moves.resume,
+    moves.cancel,
+    moves.priority,
+)
+for _command in _HERE_OR_THERE:
+    app.command(_command.__name__, epilog=places.RULE)(_command)
+for _command in _THERE:
+    app.command(_command.__name__, epilog=places.SERVER_RULE)(_command)
+app.add_typer(tokens.app, name="token")
+app.add_typer(profiles.app, name="profile")
 app.command("ui")(ui.ui)
 
 

@@ -24,6 +24,7 @@ from service.engine.desk import Desk, Outcome, Parcel, Welcome
 from service.engine.local import check_keys
 from service.engine.slot import unpack_result
 from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
+from service.errors import EngineLostError
 from service.legs import Leg, LegResult, MemberResult
 
 BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
@@ -105,8 +106,8 @@ class RayTuneEngine(Engine):
         """Hand the legs to the desk and yield their results as they come.
 
         Raises:
-            RuntimeError: The engine is closed or not briefed, the leg function raised (with its traceback), every
-                slot is lost, or a later `run` has taken over.
+            RuntimeError: The engine is closed or not briefed, or the leg function raised (with its traceback).
+            EngineLostError: Every slot is lost, or a later `run` has taken over.
             ValueError: Two legs have the same key.
         """
         if self._closed:
@@ -124,7 +125,7 @@ class RayTuneEngine(Engine):
             while open_legs:
                 for outcome in self._collect(number):
                     if outcome.kind == "ended":
-                        raise RuntimeError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
+                        raise EngineLostError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
                     yield self._judge(outcome, open_legs.pop(outcome.key))
         finally:
             if open_legs and not self._closed:

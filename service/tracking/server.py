@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,6 +45,24 @@ def local_tracking_uri(home: Path) -> str:
 def local_artifacts(home: Path) -> str:
     """Name the folder of the artifacts of a home, as a URI."""
     return (home.expanduser().resolve() / "artifacts").as_uri()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingPlace:
+    """Where MLflow's runs go.
+
+    Args:
+        uri: Of the MLflow server, or `sqlite:///...` of its database.
+        artifacts: Where a new experiment keeps artifacts, as a URI; None leaves it to the server.
+    """
+
+    uri: str
+    artifacts: str | None = None
+
+    @classmethod
+    def local(cls, home: Path) -> TrackingPlace:
+        """Name the database and the folder of a home."""
+        return cls(uri=local_tracking_uri(home), artifacts=local_artifacts(home))
 
 
 def is_refusal(error: BaseException) -> bool:
