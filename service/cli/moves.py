@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.jobs import state_text
 from service.cli.options import JsonOption, QuietOption, ServerJobArgument, make_console, write_json
 from service.cli.places import ProfileOption, UrlOption, ask_server, find_server_place
-from service.cli.results import job_summary
+from service.cli.results import job_summary, state_text
 
 if TYPE_CHECKING:
     from service.client import Client, Job
