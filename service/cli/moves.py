@@ -56,7 +56,7 @@ def priority(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a job another priority. Negative ones come after --: tuneladder priority JOB -- -5."""
+    """Give a job another priority. A running job makes way for a waiting one with a higher priority."""
     _move(lambda client: client.set_priority(job, number), url, profile, quiet=quiet, as_json=as_json)
 
 
