@@ -37,8 +37,8 @@ class Status:
             ]
         elif any(part.process is not None and part.process.is_alive() for part in self.stack.parts):
             found.append("the stack was killed and has left parts running: tuneladder down ends them")
-        if self.store_error is None and not self.workers:
-            waiting = self.num_jobs[JobState.QUEUED]
+        waiting = self.num_jobs[JobState.QUEUED]
+        if self.store_error is None and not self.workers and (waiting or self.stack.is_up()):
             found.append(f"no worker has been heard of for {LATELY_S:g} s, {waiting} jobs are queued")
         return tuple(found)
 
