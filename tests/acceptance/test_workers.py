@@ -139,7 +139,11 @@ def test_a_worker_that_is_asked_to_end_gives_its_job_back_at_the_end_of_the_leg(
 
 
 def test_the_second_signal_does_not_wait_for_the_leg(workplace: Workplace) -> None:
-    job_id = workplace.submit(SMALL | {"budget": {"epochs": 4000}, "search": {"rungs": {"min_epochs": 2000}}})
+    one_leg = {
+        "search": {"strategy": "random", "rungs": {"min_epochs": 100_000}},
+        "budget": {"epochs": 1_000_000, "max_epochs_per_trial": 100_000},
+    }
+    job_id = workplace.submit(TINY | {"name": "hours"} | one_leg)
     worker = workplace.worker(grace_s=1000)
     child_of(worker, "the job has begun")
     wait_until(lambda: "training" in workplace.log(job_id), what="the job trains", process=worker)
