@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from service.cli import jobs, moves, places, plans, profiles, run, submit, tokens, ui, watch
+from service.cli import jobs, moves, places, plans, profiles, run, stack, submit, tokens, ui, watch, worker
 from service.errors import TuneladderError
 
 app = typer.Typer(
@@ -44,6 +44,11 @@ for _command in _THERE:
 app.add_typer(tokens.app, name="token")
 app.add_typer(profiles.app, name="profile")
 app.command("ui")(ui.ui)
+app.command("up")(stack.up)
+app.command("down")(stack.down)
+app.command("status")(stack.status)
+app.command("doctor")(stack.doctor)
+app.command("worker")(worker.worker)
 
 
 def _version(value: bool) -> None:
