@@ -1,4 +1,4 @@
-"""What a spec from somebody else may reach on this machine: files below given folders, modules of given packages."""
+"""What a spec from somebody else may reach here: files below given folders, modules of given packages."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def check_confined(spec: Spec, *, roots: Sequence[Path], modules: Sequence[str])
         module = path.partition(":")[0]
         if not any(module == allowed or module.startswith(f"{allowed}.") for allowed in modules):
             raise ForbiddenFieldError(
-                f"a module on this server is of {', '.join(modules) or 'no package'}, got {module}: choose one, or "
-                "have its administrator add the package to TUNELADDER_ALLOWED_MODULES",
+                f"a module on this server is of {', '.join(modules) or 'no package'}, got {module}: choose one, "
+                "or have its administrator add the package to TUNELADDER_ALLOWED_MODULES",
                 field=field,
             )
     for field, path in spec_paths(spec):

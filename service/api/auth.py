@@ -80,7 +80,7 @@ def at_least(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
         if _RANKS.index(caller.token.role) < _RANKS.index(role):
             raise ProblemError(
                 "forbidden",
-                f"this is for the role {role}, the token's is {caller.token.role}: ask an administrator for another",
+                f"this is for the role {role}, the token's is {caller.token.role}: ask an administrator",
             )
         return caller
 

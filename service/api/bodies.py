@@ -138,7 +138,7 @@ class _PlainLoader(SpecLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Refuse an alias."""
-        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken: write it out", mark)
         node: yaml.Node | None = super().compose_node(parent, index)
@@ -185,8 +185,11 @@ def _check_leaf(value: Any, path: tuple[str, ...]) -> None:
         if not math.isfinite(value):
             raise _bad(path, f"a number is finite, got {value}: change it")
     else:
-        raise _bad(path, f"a value is text, number, true, false, null, list or mapping, got a "
-                         f"{type(value).__name__}: put it in quotes")
+        raise _bad(
+            path,
+            f"a value is text, number, true, false, null, list or mapping, got a "
+            f"{type(value).__name__}: put it in quotes",
+        )
 
 
 def _is_text(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Dry runs: the plan of a spec is made by a process of its own, which is ended when nobody waits for it any more."""
+"""Dry runs: a process of its own makes the plan of a spec, and is ended when nobody waits for it any more."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ class DryRuns:
         work = asyncio.create_task(self._in_turn(spec))
         leave = asyncio.ensure_future(gone())
         try:
-            done, _ = await asyncio.wait(
-                {work, leave}, timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({work, leave}, timeout=self._limit_s, return_when=asyncio.FIRST_COMPLETED)
             if work in done:
                 return work.result()
             if leave in done:

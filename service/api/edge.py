@@ -56,7 +56,9 @@ class Edge:
             log.exception("a request failed", request_id=exchange.request_id, path=request.url.path)
             if exchange.status is not None:
                 raise  # half an answer is out: the connection must break
-            problem = ProblemError("internal", "the server has a fault: its log says more, under this request's id")
+            problem = ProblemError(
+                "internal", "the server has a fault: its log says more, under this request's id"
+            )
             await problem_response(problem, request.url.path)(scope, receive, exchange.send)
             del error
         finally:

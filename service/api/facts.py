@@ -13,11 +13,21 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
 _CLASSES, _VALUES = "classification", "regression"
 DATASETS: Mapping[str, Mapping[str, Any]] = {
     "digits": {"kind": "image", "task": _CLASSES, "num_rows": 1797, "num_classes": 10, "is_downloaded": False},
-    "breast_cancer": {"kind": "tabular", "task": _CLASSES, "num_rows": 569, "num_classes": 2, "is_downloaded": False},
+    "breast_cancer": {
+        "kind": "tabular",
+        "task": _CLASSES,
+        "num_rows": 569,
+        "num_classes": 2,
+        "is_downloaded": False,
+    },
     "wine": {"kind": "tabular", "task": _CLASSES, "num_rows": 178, "num_classes": 3, "is_downloaded": False},
     "diabetes": {"kind": "tabular", "task": _VALUES, "num_rows": 442, "num_classes": None, "is_downloaded": False},
     "mnist": {"kind": "image", "task": _CLASSES, "num_rows": 70_000, "num_classes": 10, "is_downloaded": True},
     "fashion_mnist": {
-        "kind": "image", "task": _CLASSES, "num_rows": 70_000, "num_classes": 10, "is_downloaded": True
+        "kind": "image",
+        "task": _CLASSES,
+        "num_rows": 70_000,
+        "num_classes": 10,
+        "is_downloaded": True,
     },
 }

@@ -19,8 +19,9 @@ TITLE = "tuneladder"
 DESCRIPTION = """\
 Hyperparameter tuning as a service. Hand in a spec as a job, follow its events, fetch the bundle of its winner.
 
-Every request but `/healthz`, `/readyz` and `/openapi.json` needs a token: `Authorization: Bearer tl_...`. Errors are
-`application/problem+json`; their `code` is for programs. Answers carry `X-Request-Id`, which the server's log knows.
+Every request but `/healthz`, `/readyz` and `/openapi.json` needs a token: `Authorization: Bearer tl_...`. Errors
+are `application/problem+json`; their `code` is for programs. Answers carry `X-Request-Id`, which the server's log
+knows.
 """
 TAGS = [
     {"name": "jobs", "description": "Submit jobs, look at them, steer them."},

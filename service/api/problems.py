@@ -110,10 +110,9 @@ def as_problem(error: TuneladderError) -> ProblemError:
     """Turn an error of the service's own tree into a problem; the one place where the two meet."""
     field = getattr(error, "field", None)
     detail = str(error).removeprefix(f"{field}: ")
-    if isinstance(error, ForbiddenFieldError):
-        return ProblemError("forbidden_field", detail, field=field)
     if isinstance(error, InvalidSpecError):
-        return ProblemError("invalid_spec", detail, field=field)
+        code = "forbidden_field" if isinstance(error, ForbiddenFieldError) else "invalid_spec"
+        return ProblemError(code, detail, field=field)
     if isinstance(error, NotFoundError):
         return ProblemError("not_found", detail)
     if isinstance(error, IdempotencyConflictError):

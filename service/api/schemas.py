@@ -101,7 +101,9 @@ class Trial(Answer):
     num_legs: int
     created_at: datetime
     ended_at: datetime | None
-    health: list[str] | None = Field(description="what was bad in an epoch; null where measurements were not asked for")
+    health: list[str] | None = Field(
+        description="what was bad in an epoch; null where measurements were not asked for"
+    )
     measurements: list[Measurement] | None = Field(description="null where they were not asked for")
 
 
@@ -120,7 +122,7 @@ class Best(Answer):
 
 
 class Event(Answer):
-    """Something that happened to a job; numbered from 0 without gaps. Expect kinds and fields that are new to you."""
+    """Something that happened to a job, numbered from 0 without gaps. Expect kinds and fields that are new."""
 
     number: int
     at: datetime
@@ -289,8 +291,8 @@ class TokenRequest(Request):
     """A token to make."""
 
     name: str = Field(min_length=1, max_length=100, description="what it is for")
-    owner: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$", description="whose jobs its bearer may see"
+    owner: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$", description="whose jobs its bearer may see")
+    role: Role = Field(
+        description="viewer: reads jobs; submitter: also submits and steers them; admin: everything"
     )
-    role: Role = Field(description="viewer: reads jobs; submitter: also submits and steers them; admin: everything")
     expires_at: datetime | None = Field(None, description="with a time zone; null: good until it is revoked")

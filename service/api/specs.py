@@ -1,4 +1,4 @@
-"""A spec as a request's body: read, confined to what this server allows, and checked as far as no data is needed."""
+"""A spec as a body: read, confined to what this server allows, and checked as far as no data is needed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Event streams: one poller asks the store for the events of all watched jobs, whoever and however many watch.
 
-A tick of the poller is one question for the numbers of events, and one more for each job that has new ones. What is
-new goes to all watchers of the job; one that begins late, or reads slowly, reads what it missed from the store.
+A tick of the poller is one question for the numbers of events, and one more for each job that has new ones. What
+is new goes to all watchers of the job; one that begins late, or reads slowly, reads what it missed from the store.
 """
 
 from __future__ import annotations
@@ -169,9 +169,7 @@ class Watchers:
         for job_id, end in counts.items():
             feed = self._feeds.get(job_id)
             if feed is not None and end > feed.end:
-                events = await self._threads.run(
-                    self._store.events, job_id, after=feed.end - 1, limit=PAGE_SIZE
-                )
+                events = await self._threads.run(self._store.events, job_id, after=feed.end - 1, limit=PAGE_SIZE)
                 feed.reach(end, events)
 
     async def _next(self, job_id: str, feed: Feed, last: int) -> Sequence[EventRecord]:

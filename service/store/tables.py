@@ -52,6 +52,7 @@ class JobRow(Base):
         Index(None, "owner", "updated_at", "id"),
         # The queue: the head of each owner's line is found in the index alone.
         Index(None, "state", "priority", "owner", "id"),
+        Index(None, "priority", "id"),
         Index(None, "owner", "idempotency_key", unique=True),
     )
 

@@ -50,7 +50,9 @@ async def create_token(request: Request, state: StateOf, caller: Admin) -> Respo
     wanted = await read_model(request, TokenRequest)
     if wanted.expires_at is not None and wanted.expires_at.tzinfo is None:
         raise ProblemError(
-            "invalid_request", "a moment has a time zone, such as 2030-01-01T00:00:00Z: add it", field="body.expires_at"
+            "invalid_request",
+            "a moment has a time zone, such as 2030-01-01T00:00:00Z: add it",
+            field="body.expires_at",
         )
     try:
         token, secret = await state.threads.run(
@@ -104,6 +106,7 @@ async def revoke_token(
     responses=problems(),
 )
 async def list_audit(
+    *,
     state: StateOf,
     caller: Admin,
     owner: Owner = None,

@@ -13,7 +13,7 @@ from service.api.auth import Caller, Submitter, Viewer
 from service.api.bodies import read_model
 from service.api.bundles import MEDIA_TYPE, BundleArchive
 from service.api.negotiation import offers
-from service.api.openapi import json_body, problems, stream
+from service.api.openapi import Responses, json_body, problems, stream
 from service.api.problems import ProblemError
 from service.api.routes.common import MAX_NUMBER, PREFIX, AsJson, JobId, find_job_now
 from service.api.schemas import Export, ExportRequest, Page
@@ -25,7 +25,9 @@ from service.store import ExportRecord, ExportState, JobRecord
 router = APIRouter(prefix=f"{PREFIX}/jobs/{{job_id}}", tags=["bundles"])
 
 ExportId = Annotated[int, Path(ge=0, le=MAX_NUMBER, description="of an export of this job")]
-_ARCHIVE = {200: stream("A .tar.gz with the bundle's folder; the same bytes for the same bundle", MEDIA_TYPE)}
+_ARCHIVE: Responses = {
+    200: stream("A .tar.gz with the bundle's folder; the same bytes for the same bundle", MEDIA_TYPE)
+}
 
 
 @router.post(

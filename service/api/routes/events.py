@@ -72,7 +72,7 @@ class EventStream(StreamingResponse):
     response_model=Page[Event],
     responses={
         200: {
-            "description": "With `Accept: text/event-stream` a stream (`id`: the event's number, `event`: its kind, "
+            "description": "With `Accept: text/event-stream` a stream (`id`: the number, `event`: the kind, "
             "`data`: the event as JSON) that ends behind the job's final state; else a page, whose `next_cursor` "
             "goes into `after`.",
             "content": stream("", SSE)["content"],
@@ -81,6 +81,7 @@ class EventStream(StreamingResponse):
     },
 )
 async def list_events(
+    *,
     state: StateOf,
     caller: Viewer,
     job_id: JobId,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from service.api.auth import Caller, Submitter, Viewer
 from service.api.bodies import JSON, YAML_TYPES, check_media_type, read_model
-from service.api.openapi import json_body, problems, spec_body
+from service.api.openapi import Responses, json_body, problems, spec_body
 from service.api.problems import ProblemError
 from service.api.routes.common import PREFIX, AsJson, Cursor, JobId, Limit, bad_cursor, find_job, find_job_now
 from service.api.schemas import MAX_PRIORITY, Job, JobSummary, Page, PriorityRequest
@@ -22,7 +22,7 @@ from service.store import JobRecord, JobSort, JobState, Submission, Wish, job_cu
 router = APIRouter(prefix=f"{PREFIX}/jobs", tags=["jobs"], dependencies=[AsJson])
 
 Sort = Literal["created", "-created", "updated", "-updated", "priority", "-priority"]
-_MOVED = {
+_MOVED: Responses = {
     200: {"description": "It is so already, or has just become so", "model": Job},
     202: {"description": "It will be so at the end of the leg under way", "model": Job},
 }
@@ -41,7 +41,11 @@ _MOVED = {
             "headers": {"Location": {"description": "of the job", "schema": {"type": "string"}}},
         },
         **problems(
-            "bad_request", "invalid_spec", "forbidden_field", "idempotency_conflict", "too_large",
+            "bad_request",
+            "invalid_spec",
+            "forbidden_field",
+            "idempotency_conflict",
+            "too_large",
             "unsupported_media_type",
         ),
     },
@@ -99,6 +103,7 @@ def _submit(
     responses=problems(),
 )
 async def list_jobs(
+    *,
     state: StateOf,
     caller: Viewer,
     job_state: Annotated[JobState | None, Query(alias="state", description="only jobs in this state")] = None,
@@ -114,10 +119,11 @@ async def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """List the jobs that you may see, a page at a time. Jobs that come meanwhile repeat none and leave none out."""
+    """List the jobs that you may see, page by page. Jobs that come meanwhile repeat none and leave none out."""
     if owner is not None and not caller.is_admin and owner != caller.owner:
         raise ProblemError(
-            "forbidden", f"jobs of others are for administrators, you are {caller.owner}: leave owner out",
+            "forbidden",
+            f"jobs of others are for administrators, you are {caller.owner}: leave owner out",
             field="query.owner",
         )
     by = cast(JobSort, sort.removeprefix("-"))
@@ -135,9 +141,7 @@ async def list_jobs(
     except InvalidSpecError as error:
         raise bad_cursor(cursor, error) from None
     jobs = found[:limit]
-    return Json(
-        page_view(map(job_summary_view, jobs), job_cursor(jobs[-1], by) if len(found) > limit else None)
-    )
+    return Json(page_view(map(job_summary_view, jobs), job_cursor(jobs[-1], by) if len(found) > limit else None))
 
 
 @router.get(

@@ -55,6 +55,7 @@ async def list_stages(state: StateOf, caller: Viewer, job_id: JobId) -> Response
     responses=problems("not_found"),
 )
 async def list_trials(
+    *,
     state: StateOf,
     caller: Viewer,
     job_id: JobId,
@@ -64,18 +65,18 @@ async def list_trials(
 ) -> Response:
     """List trials by number, a page at a time."""
     after = number_after(cursor)
-    return Json(await state.threads.run(_trials, state, caller, job_id, measurements, limit, after))
+    return Json(
+        await state.threads.run(_trials, state, caller, job_id, whole=measurements, limit=limit, after=after)
+    )
 
 
-def _trials(state: State, caller: Caller, job_id: str, whole: bool, limit: int, after: int | None) -> Document:
+def _trials(state: State, caller: Caller, job_id: str, *, whole: bool, limit: int, after: int | None) -> Document:
     job = find_job_now(state, caller, job_id)
     found = state.store.trials(job.id, after=after, limit=limit + 1)
     trials = found[:limit]
     numbers = [trial.number for trial in trials]
     measured: Mapping[int, Sequence[TimedMeasurement]] = (
-        state.store.measurements_of(job.id, numbers)
-        if whole
-        else state.store.best_measurements(job.id, numbers)
+        state.store.measurements_of(job.id, numbers) if whole else state.store.best_measurements(job.id, numbers)
     )
     items = [trial_view(trial, measured[trial.number], whole=whole) for trial in trials]
     return page_view(items, str(numbers[-1]) if len(found) > limit else None)
@@ -121,7 +122,10 @@ async def get_best(state: StateOf, caller: Viewer, job_id: JobId) -> Response:
     job = await find_job(state, caller, job_id)
     if job.result is None or job.best_trial is None:
         reason = f" ({job.message})" if job.message else ""
+        remedy = (
+            "resume it" if job.state == "failed" else "submit it again" if job.state == "cancelled" else "wait"
+        )
         raise ProblemError(
-            "conflict", f"a winner is known when a job has completed, {job.id} is {job.state}{reason}: wait for it"
+            "conflict", f"a winner is known when a job has completed, {job.id} is {job.state}{reason}: {remedy}"
         )
     return Json(best_view(job))

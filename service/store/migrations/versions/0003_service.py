@@ -26,6 +26,7 @@ _JOB_INDEXES = (
     ("updated_at", "id"),
     ("owner", "updated_at", "id"),
     ("state", "priority", "owner", "id"),
+    ("priority", "id"),
 )
 _EXPORT_MOVES = {
     "queued": ("running", "failed"),
