@@ -35,12 +35,13 @@ _THERE: tuple[Callable[..., None], ...] = (
     moves.pause,
     moves.resume,
     moves.cancel,
-    moves.priority,
 )
 for _command in _HERE_OR_THERE:
     app.command(_command.__name__, epilog=places.RULE)(_command)
 for _command in _THERE:
     app.command(_command.__name__, epilog=places.SERVER_RULE)(_command)
+_PRIORITY = {"ignore_unknown_options": True}  # a negative one is no option
+app.command("priority", epilog=places.SERVER_RULE, context_settings=_PRIORITY)(moves.priority)
 app.add_typer(tokens.app, name="token")
 app.add_typer(profiles.app, name="profile")
 app.command("ui")(ui.ui)

@@ -15,7 +15,7 @@ from service.cli.options import JobArgument, JsonOption, make_console, write_jso
 from service.cli.places import HomeChoice, Place, ProfileOption, UrlOption, find_place
 from service.cli.reading import open_reader
 from service.cli.records import JobLike
-from service.cli.results import job_summary, params_text, print_next, print_result, value_text
+from service.cli.results import heading, job_summary, params_text, print_next, print_result, state_text, value_text
 from service.cli.views import JobView, Standing
 from service.errors import ConflictError
 
@@ -76,12 +76,6 @@ def _jobs_table(found: Sequence[JobLike]) -> Table:
     return table
 
 
-def state_text(job: JobLike) -> str:
-    """Say where a job stands, and what was asked of it and is not done yet."""
-    asked = {"pause": "pausing", "cancel": "cancelling", "preempt": "making way"}
-    return f"{job.state} ({asked.get(job.wish, job.wish)})" if job.wish else str(job.state)
-
-
 def _moment(at: datetime | None) -> str:
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M")
 
@@ -110,12 +104,12 @@ def show(
         return
     _print_standing(found, Standing.of_record(stages, trials, mode=found.mode))
     if found.result:
-        print_job_result(found, place)
+        _print_result(found, place)
 
 
 def _print_standing(job: JobLike, standing: Standing) -> None:
     console = make_console()
-    console.print(f"job {job.id} {job.name}: {state_text(job)}", style="bold", highlight=False, soft_wrap=True)
+    console.print(heading(job), style="bold", highlight=False, soft_wrap=True)
     if job.message:
         console.print(job.message, markup=False, highlight=False, soft_wrap=True)
     times = {"created": job.created_at, "started": job.started_at, "ended": job.ended_at}
@@ -127,14 +121,20 @@ def _print_standing(job: JobLike, standing: Standing) -> None:
 
 
 def print_job_result(job: JobLike, place: Place) -> None:
-    """Print the result of a job that was read from a place, and what to type next."""
+    """Print a finished job that was read from a place: what it found, and what to type next."""
+    make_console().print(heading(job), highlight=False, soft_wrap=True)
+    _print_result(job, place)
+
+
+def _print_result(job: JobLike, place: Place) -> None:
     console = make_console()
-    options = f" {job.id}{place.options}"
-    fetch = f"on the server; tuneladder export{options} --to FOLDER fetches it"
-    bundle = fetch if place.server else str((job.result or {}).get("bundle"))
-    print_result(console, job, bundle=bundle)
-    following = f"tuneladder export{options}" if place.server else f"tuneladder ui{place.options}"
-    print_next(console, f"tuneladder trials{options if place.server else place.options}", following)
+    if place.server is None:
+        print_result(console, job, bundle=str((job.result or {}).get("bundle")))
+        print_next(console, f"tuneladder trials{place.options}", f"tuneladder ui{place.options}")
+    else:
+        print_result(console, job, bundle="on the server")
+        which = f"{job.id}{place.options}"
+        print_next(console, f"tuneladder trials {which}", f"tuneladder export {which}")
 
 
 def trials(
@@ -147,7 +147,7 @@ def trials(
     """List a job's trials: number, stage, round, params, state, epochs, metrics of the best epoch."""
     with open_reader(find_place(home, url, profile)) as reader:
         found = reader.job(job)
-        records = reader.trial_records(found)
+        records = reader.trial_records(found, with_health=as_json)
         names = {stage.number: stage.name for stage in reader.stages(found)}
     if as_json:
         write_json(records)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.jobs import state_text
 from service.cli.options import JsonOption, QuietOption, ServerJobArgument, make_console, write_json
 from service.cli.places import ProfileOption, UrlOption, ask_server, find_server_place
-from service.cli.results import job_summary
+from service.cli.results import job_summary, state_text
 
 if TYPE_CHECKING:
     from service.client import Client, Job
@@ -57,7 +56,7 @@ def priority(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a job another priority. Negative ones come after --: tuneladder priority JOB -- -5."""
+    """Give a job another priority. A running job makes way for a waiting one with a higher priority."""
     _move(lambda client: client.set_priority(job, number), url, profile, quiet=quiet, as_json=as_json)
 
 

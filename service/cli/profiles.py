@@ -37,13 +37,18 @@ def set_(
     from service.client.transport import check_token, check_url
 
     known = Profiles.read()
-    address = url or known.get(name).url
+    address = check_url(url or known.get(name).url)
+    before = known.by_name.get(name)
+    kept = before.token if before is not None and before.url == address else None  # a token is for one server
     if token is None and sys.stdin.isatty():
-        token = typer.prompt(f"token for {address} (empty: none)", hide_input=True, default="", show_default=False)
+        empty = "none" if kept is None else "as it is"
+        token = typer.prompt(
+            f"token for {address} (empty: {empty})", hide_input=True, default="", show_default=False
+        )
     elif token == "-":
         token = sys.stdin.readline()
-    secret = check_token(token) if token and token.strip() else None
-    changed = known.with_profile(name, Profile(url=check_url(address), token=secret))
+    secret = check_token(token) if token and token.strip() else kept
+    changed = known.with_profile(name, Profile(url=address, token=secret))
     changed.write()
     is_default = " (the default)" if changed.default == name else ""
     typer.echo(

@@ -39,8 +39,8 @@ class Reader(Protocol):
         """List a job's trials."""
         ...
 
-    def trial_records(self, job: JobLike) -> list[dict[str, Any]]:
-        """Describe a job's trials, with metrics and health."""
+    def trial_records(self, job: JobLike, *, with_health: bool) -> list[dict[str, Any]]:
+        """Describe a job's trials with their metrics; health means reading every epoch."""
         ...
 
     def export(self, job: JobLike, to: Path | None) -> Path:
@@ -110,13 +110,15 @@ class HomeReader:
         """See `Reader`."""
         return self.store.trials(job.id)
 
-    def trial_records(self, job: JobLike) -> list[dict[str, Any]]:
+    def trial_records(self, job: JobLike, *, with_health: bool) -> list[dict[str, Any]]:
         """See `Reader`."""
         from service.export.metrics import best_metrics, trial_complaints
 
         store = self.store
         return [
-            trial_record(t, best_metrics(store, job.id, t), trial_complaints(store, job.id, t.number))
+            trial_record(
+                t, best_metrics(store, job.id, t), trial_complaints(store, job.id, t.number) if with_health else ()
+            )
             for t in store.trials(job.id)
         ]
 
@@ -154,9 +156,10 @@ class ServerReader:
         """See `Reader`."""
         return list(self.client.trials(job.id))
 
-    def trial_records(self, job: JobLike) -> list[dict[str, Any]]:
+    def trial_records(self, job: JobLike, *, with_health: bool) -> list[dict[str, Any]]:
         """See `Reader`."""
-        return [trial_record(t, t.metrics, t.health) for t in self.client.trials(job.id)]
+        found = self.client.trials(job.id, measurements=with_health)
+        return [trial_record(t, t.metrics, t.health or ()) for t in found]
 
     def export(self, job: JobLike, to: Path | None) -> Path:
         """Fetch the bundle; by default into a folder of the job's name and id, in the current one."""

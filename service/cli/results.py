@@ -85,25 +85,33 @@ def _health_notes(health: Mapping[str, Any], *, winner: int | None) -> list[str]
     return notes
 
 
-def print_result(console: Console, job: JobLike, *, bundle: str, fresh: bool = True) -> None:
-    """Print a finished job: winner, test metrics, bundle.
+def heading(job: JobLike) -> str:
+    """Say in one line which job it is and where it stands."""
+    result = job.result
+    if not result:
+        return f"job {job.id} {job.name}: {state_text(job)}"
+    return (
+        f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
+        f"{result.get('num_epochs')} epochs in {job.active_s:.0f} s"
+    )
+
+
+def state_text(job: JobLike) -> str:
+    """Say where a job stands, and what was asked of it and is not done yet."""
+    asked = {"pause": "pausing", "cancel": "cancelling", "preempt": "making way"}
+    return f"{job.state} ({asked.get(job.wish, job.wish)})" if job.wish else str(job.state)
+
+
+def print_result(console: Console, job: JobLike, *, bundle: str) -> None:
+    """Print what a finished job found: winner, test metrics, bundle.
 
     Args:
         console: Where.
         job: A job with a result.
         bundle: Where its bundle is.
-        fresh: Whether it was run just now.
     """
     result = job.result or {}
     best = result.get("best") or {}
-    if not fresh:
-        console.print("this job had finished before; --new runs it again", highlight=False)
-    console.print(
-        f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
-        f"{result.get('num_epochs')} epochs in {job.active_s:.0f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
     if result.get("out_of_time"):
         console.print("the wall-clock budget ended it early", highlight=False)
     value = (best.get("metrics") or {}).get(job.metric or "")

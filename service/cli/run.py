@@ -19,7 +19,7 @@ from service.cli.options import (
 )
 from service.cli.places import home_options
 from service.cli.reading import open_store
-from service.cli.results import job_summary, print_next, print_result
+from service.cli.results import heading, job_summary, print_next, print_result
 from service.cli.views import IncumbentView, JobView, OutcomeView, Standing
 from service.errors import JobFailedError
 from service.importing import collector_paused
@@ -88,7 +88,10 @@ def run(
         write_json(job_summary(job))
     else:
         console = make_console()
-        print_result(console, job, bundle=str((job.result or {}).get("bundle")), fresh=display.job is not None)
+        if display.job is None:
+            console.print("this job had finished before; --new runs it again", highlight=False)
+        console.print(heading(job), highlight=False, soft_wrap=True)
+        print_result(console, job, bundle=str((job.result or {}).get("bundle")))
         options = home_options(home)
         print_next(console, f"tuneladder trials{options}", f"tuneladder ui{options}")
 

@@ -60,7 +60,7 @@ def submit(
         if watch:
             if not quiet:
                 typer.echo(f"job {job.id} {job.name}", err=True)
-            follow(client, job.id, place=place, quiet=quiet, as_json=as_json)
+            follow(client, job, place=place, quiet=quiet, as_json=as_json)
         elif as_json:
             write_json(job_summary(job) | {"is_repeat": job.is_repeat})
         elif quiet:

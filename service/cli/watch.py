@@ -18,7 +18,7 @@ from service.cli.views import IncumbentView, JobView, OutcomeView, Standing, fin
 from service.errors import JobFailedError
 
 if TYPE_CHECKING:
-    from service.client import Client, Event
+    from service.client import Client, Event, Job
 
 INCUMBENT_PERIOD_S = 2.0  # between two questions for the best trial, while old events come fast
 
@@ -37,19 +37,19 @@ def watch(
     """
     place = find_server_place(url, profile)
     with ask_server(place) as client:
-        follow(client, client.job(job).id, place=place, quiet=quiet, as_json=as_json)
+        follow(client, client.job(job), place=place, quiet=quiet, as_json=as_json)
 
 
-def follow(client: Client, job_id: str, *, place: Place, quiet: bool, as_json: bool) -> None:
+def follow(client: Client, job: Job, *, place: Place, quiet: bool, as_json: bool) -> None:
     """Show a job until it ends, and its result.
 
     Raises:
         JobFailedError: It failed, or was cancelled.
     """
-    options = f"{job_id}{place.options}"
+    options = f"{job.id}{place.options}"
     try:
         with make_display(quiet=quiet) as display:
-            Watched(client=client, job_id=job_id, display=display, resume=f"tuneladder resume {options}").follow()
+            Watched(client=client, job=job, display=display, resume=f"tuneladder resume {options}").follow()
     except KeyboardInterrupt:
         typer.echo(
             f"interrupted: the job goes on; tuneladder watch {options} follows it again, tuneladder cancel "
@@ -57,14 +57,14 @@ def follow(client: Client, job_id: str, *, place: Place, quiet: bool, as_json: b
             err=True,
         )
         raise
-    job = client.job(job_id)
+    ended = client.job(job.id)
     if as_json:
-        write_json(job_summary(job))
-    if job.state != "completed":
-        reason = f": {job.message}" if job.message else ""
-        raise JobFailedError(f"a watched job ends with a winner, job {job_id} is {job.state}{reason}")
+        write_json(job_summary(ended))
+    if ended.state != "completed":
+        reason = f": {ended.message}" if ended.message else ""
+        raise JobFailedError(f"job {job.id} {job.name} is {ended.state}{reason}")
     if not as_json:
-        print_job_result(job, place)
+        print_job_result(ended, place)
 
 
 @dataclass
@@ -73,13 +73,13 @@ class Watched:
 
     Args:
         client: Of the job's server.
-        job_id: The job.
+        job: As it was when the watching began. What happened before is shown as where it led to.
         display: Shows it.
         resume: The command that a person types when the job is paused.
     """
 
     client: Client
-    job_id: str
+    job: Job
     display: Display
     resume: str
     _phase: str = field(default="", init=False)  # of the job
@@ -94,10 +94,11 @@ class Watched:
 
     def follow(self) -> None:
         """Show events until the job ends."""
-        for event in self.client.watch(self.job_id, say=self._say):
+        for event in self.client.watch(self.job.id, say=self._say):
             self._take(event)
-            self._say(self._phase)
-            self._show()
+            if event.number >= self.job.num_events - 1:
+                self._say(self._phase)
+                self._show()
         self._ask_for_incumbent()
         self._show()
 
@@ -135,12 +136,12 @@ class Watched:
             self.display.phase(phase)
 
     def _start(self) -> None:
-        job = self.client.job(self.job_id)
+        job = self.client.job(self.job.id)
         if job.plan is not None:
             self.display.start(JobView.of_plan(job.plan, job_id=job.id, name=job.name))
 
     def _show(self) -> None:
-        if self.display.job is None:
+        if self.display.job is None or not self._trials:
             return
         if self._is_incumbent_old and time.monotonic() - self._asked_at > INCUMBENT_PERIOD_S:
             self._ask_for_incumbent()
@@ -156,6 +157,6 @@ class Watched:
 
     def _ask_for_incumbent(self) -> None:
         """Ask for the best trial: events name no params."""
-        self._incumbent = find_incumbent(self.client.trials(self.job_id), mode=self._mode)
+        self._incumbent = find_incumbent(self.client.trials(self.job.id), mode=self._mode)
         self._is_incumbent_old = False
         self._asked_at = time.monotonic()

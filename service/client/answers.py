@@ -11,7 +11,7 @@ from service.client.errors import NotTuneladderError
 from service.client.models import Page
 from service.client.transport import Transport
 
-PAGE_SIZE = 100
+PAGE_SIZE = 200  # the most that a server gives
 T = TypeVar("T")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -35,9 +36,10 @@ from service.client.spec_body import SpecLike, spec_body
 from service.client.transport import Transport
 from service.client.unpacking import check_free, unpack_bundle
 from service.client.watching import Watch
-from service.errors import InvalidSpecError
+from service.errors import NotFoundError
 
 TIMEOUT_S = 30.0
+_JOB_ID = re.compile(r"[0-9a-z]{1,32}")
 PLAN_TIMEOUT_S = 300.0  # the server reads the data for it
 
 
@@ -336,6 +338,6 @@ def _join(*parts: str) -> str:
 
 
 def _path(job_id: str, *rest: str) -> str:
-    if not job_id:
-        raise InvalidSpecError("a job's id has at least one character, got none: `tuneladder jobs` lists them")
+    if not _JOB_ID.fullmatch(job_id):
+        raise NotFoundError(f"no job has the id {job_id!r}: `tuneladder jobs` lists them")
     return _join("/v1/jobs", job_id, *rest)

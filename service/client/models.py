@@ -43,6 +43,7 @@ class Job(Model):
     updated_at: datetime | None = None
     active_s: float = 0.0
     best_trial: int | None = None
+    num_events: int = 0
     wish: str | None = None
     worker: str | None = None
     spec: Mapping[str, Any] | None = None
@@ -91,7 +92,7 @@ class Trial(Model):
     best_epoch: int | None = None
     best_value: float | None = None
     metrics: Mapping[str, float | None] = Field(default_factory=dict)
-    health: tuple[str, ...] = ()
+    health: tuple[str, ...] | None = None  # this and the measurements, where they were asked for
     message: str | None = None
     measurements: tuple[Measurement, ...] | None = None
 
@@ -102,9 +103,12 @@ class Best(Model):
     job_id: str
     number: int
     params: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
+    metric: str
+    mode: Literal["min", "max"]
+    metrics: Mapping[str, float | None]  # of the best epoch, on validation rows
     epoch: int | None = None
     test: Mapping[str, Any] | None = None
+    importances: Mapping[str, Any] | None = None
 
 
 class PlannedStage(Model):

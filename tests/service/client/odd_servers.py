@@ -76,7 +76,7 @@ def serve(*answers: Answer, wrap: Callable[[Any], Any] | None = None) -> Iterato
             self.end_headers()
             self.wfile.write(answer.body)
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_any
+        do_GET = do_POST = do_PUT = do_DELETE = do_any  # noqa: N815
 
         def log_message(self, *arguments: object) -> None:
             pass

@@ -41,7 +41,7 @@ def test_a_port_on_which_nothing_listens_is_named_with_what_to_do() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(ServerUnreachableError, match=rf"a server must listen at {url}, got: .*: start it") as error:
+        with pytest.raises(ServerUnreachableError, match=rf"server must listen at {url}, got: .*: start") as error:
             Client(url).me()
     assert error.value.exit_code == 1
     assert not error.value.may_have_arrived
@@ -77,7 +77,7 @@ def test_a_certificate_must_be_trusted(certificate: Path, monkeypatch: pytest.Mo
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with serve(ok(ME), wrap=lambda plain: context.wrap_socket(plain, server_side=True)) as server:
-        with pytest.raises(ServerUnreachableError, match=r"certificate of https://.* must be trusted.*SSL_CERT_FILE"):
+        with pytest.raises(ServerUnreachableError, match=r"certificate of https://.* must be trusted.*SSL_CERT"):
             client(server).me()
         assert not server.requests  # the token was not sent
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("certificate")))
@@ -115,10 +115,10 @@ def test_a_server_that_is_another_is_named(answer: Answer, said: str) -> None:
         (418, "teapot", ApiError, ApiError),
     ],
 )
-def test_an_error_of_the_server_is_of_the_service_s_own_tree(status: int, code: str, kind: type, tree: type) -> None:
-    with serve(problem(status, code, "the rule, the value: the remedy")) as server:
-        with pytest.raises(tree, match=r"^the rule, the value: the remedy$") as error:
-            client(server).me()
+def test_an_error_of_the_server_is_of_our_own_tree(status: int, code: str, kind: type, tree: type) -> None:
+    said = "the rule, the value: the remedy"
+    with serve(problem(status, code, said)) as server, pytest.raises(tree, match=f"^{said}$") as error:
+        client(server).me()
     assert type(error.value) is kind
     assert (error.value.status, error.value.code, error.value.exit_code) == (status, code, 2)
     assert len(server.requests) == 1
@@ -126,9 +126,10 @@ def test_an_error_of_the_server_is_of_the_service_s_own_tree(status: int, code: 
 
 def test_a_wrong_field_is_named_once() -> None:
     body = b'{"code": "invalid_spec", "detail": "must be 1 or more, got 0: raise it", "field": "budget.epochs"}'
-    with serve(Answer(422, body, "application/problem+json")) as server:
-        with pytest.raises(ApiSpecError, match=r"^budget\.epochs: must be 1 or more, got 0: raise it$") as error:
-            client(server).submit({"family": "mlp"})
+    said = r"^budget\.epochs: must be 1 or more, got 0: raise it$"
+    answer = Answer(422, body, "application/problem+json")
+    with serve(answer) as server, pytest.raises(ApiSpecError, match=said) as error:
+        client(server).submit({"family": "mlp"})
     assert error.value.field == "budget.epochs"
 
 
@@ -148,9 +149,9 @@ def test_a_question_is_asked_again_while_the_server_is_away_for_a_moment() -> No
 
 
 def test_a_question_is_given_up_after_a_while_and_the_last_reason_is_said() -> None:
-    with serve(Answer(503, b"", "text/plain")) as server:
-        with pytest.raises(ApiError, match=r"is not available now \(status 503\): try again later") as error:
-            client(server).me()
+    said = r"is not available now \(status 503\): try again later"
+    with serve(Answer(503, b"", "text/plain")) as server, pytest.raises(ApiError, match=said) as error:
+        client(server).me()
     assert len(server.requests) == 4
     assert error.value.exit_code == 1
 
@@ -170,9 +171,9 @@ def test_who_asks_too_often_waits_as_long_as_the_server_says() -> None:
 
 
 def test_a_wait_that_is_too_long_is_said_and_not_made() -> None:
-    with serve(problem(429, "rate_limited", "too many requests", Retry_After="3600")) as server:
-        with pytest.raises(ApiBusyError, match="too many requests") as error:
-            client(server).me()
+    answer = problem(429, "rate_limited", "too many requests", Retry_After="3600")
+    with serve(answer) as server, pytest.raises(ApiBusyError, match="too many requests") as error:
+        client(server).me()
     assert error.value.retry_after_s == 3600
     assert len(server.requests) == 1
 
@@ -255,15 +256,14 @@ def test_an_address_may_have_a_path_and_a_slash() -> None:
     assert server.requests[0].path == "/lab/v1/me"
 
 
-def test_a_job_s_id_is_one_part_of_a_path() -> None:
-    with serve(problem(404, "not_found", "no")) as server:
-        for name in ("../tokens", "a/b?c#d", "ä"):
-            with pytest.raises(ApiNotFoundError):
-                client(server).job(name)
-    paths = [request.path for request in server.requests]
-    assert paths == ["/v1/jobs/..%2Ftokens", "/v1/jobs/a%2Fb%3Fc%23d", "/v1/jobs/%C3%A4"]
-    with pytest.raises(InvalidSpecError, match="at least one character"):
-        client(server).job("")
+@pytest.mark.parametrize("name", ["", "../tokens", "a/b?c#d", "ä", "MyJob", "a" * 33, "0198\n"])
+def test_what_cannot_be_a_job_s_id_is_not_asked_for(name: str) -> None:
+    with (
+        serve(ok(JOB)) as server,
+        pytest.raises(NotFoundError, match=r"no job has the id .*: `tuneladder jobs`"),
+    ):
+        client(server).cancel(name)
+    assert not server.requests
 
 
 def test_a_list_is_asked_for_page_by_page_as_it_is_needed() -> None:
