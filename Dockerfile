@@ -39,7 +39,7 @@ RUN apt-get update \
     && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/tuneladder /var/lib/mlflow \
     && install --directory /data
 COPY --from=packages /opt/venv /opt/venv
-COPY docker/worker.sh docker/healthcheck.py /opt/tuneladder/
+COPY docker/healthcheck.py docker/ray-node.sh docker/worker.sh /opt/tuneladder/
 COPY --from=wheel /wheels /tmp/wheels
 RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --no-deps --no-index /tmp/wheels/*.whl \
