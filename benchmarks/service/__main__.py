@@ -32,8 +32,8 @@ from uuid import uuid4
 import httpx
 
 from benchmarks.service.load import CONNECTIONS, Request, measure, watch
-from benchmarks.service.seed import Seeded, fill
-from benchmarks.service.servers import api_server, postgres, writer
+from benchmarks.service.seed import OWNERS, seed_store
+from benchmarks.service.servers import Server, api_server, postgres, writer
 
 BACKENDS = ("postgres", "sqlite")
 SPEC: dict[str, Any] = {
@@ -46,34 +46,53 @@ NUM_EVENTS = 200  # that each watched job gets
 WATCHERS_OF_A_JOB = 5
 
 
-def requests(client: httpx.AsyncClient, seeded: Seeded, generator: random.Random) -> Mapping[str, Request]:
-    """Make the requests of each kind; which job is asked for follows from the generator."""
+def requests(client: httpx.AsyncClient, jobs: Sequence[str], large: str) -> Mapping[str, Request]:
+    """Make the requests of each kind, for jobs drawn by a fixed seed; every other page of trials is the large job's."""
+    generator = random.Random(0)
 
     def submit(number: int) -> httpx.Request:
         headers = {"Idempotency-Key": uuid4().hex}
         return client.build_request("POST", "/v1/jobs", json=SPEC | {"seed": max(number, 0)}, headers=headers)
 
     def show(number: int) -> httpx.Request:
-        return client.build_request("GET", f"/v1/jobs/{generator.choice(seeded.jobs)}")
+        return client.build_request("GET", f"/v1/jobs/{generator.choice(jobs)}")
 
     def page(number: int) -> httpx.Request:
-        filters = ({}, {"state": "completed"}, {"sort": "created"}, {"owner": seeded.owner})[number % 4]
+        filters = ({}, {"state": "completed"}, {"sort": "created"}, {"owner": OWNERS[number % len(OWNERS)]})[
+            number % 4
+        ]
         return client.build_request("GET", "/v1/jobs", params={"limit": 50, **filters})
 
     def trials(number: int) -> httpx.Request:
-        url = f"/v1/jobs/{generator.choice(seeded.large_jobs)}/trials"
-        return client.build_request("GET", url, params={"limit": 50, "measurements": True})
+        job = generator.choice(jobs) if number % 2 else large
+        return client.build_request("GET", f"/v1/jobs/{job}/trials", params={"limit": 50, "measurements": True})
 
     return {"submit": submit, "show": show, "list": page, "trials": trials}
 
 
-async def load(url: str, token: str, seeded: Seeded, chosen: argparse.Namespace, database: str) -> dict[str, float]:
+async def some_jobs(client: httpx.AsyncClient, num_pages: int = 20) -> list[str]:
+    """List jobs from all over the store, page by page from both ends."""
+    found: list[str] = []
+    for sort in ("created", "-created"):
+        cursor: dict[str, str] = {}
+        for _ in range(num_pages):
+            answer = await client.get("/v1/jobs", params={"limit": 100, "sort": sort, **cursor})
+            page = answer.raise_for_status().json()
+            found += [job["id"] for job in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            cursor = {"cursor": page["next_cursor"]}
+    return found
+
+
+async def load(server: Server, large: str, chosen: argparse.Namespace, database: str) -> dict[str, float]:
     """Send every kind of request, then follow jobs."""
     figures: dict[str, float] = {}
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=30) as client:
-        for kind, request in requests(client, seeded, random.Random(0)).items():
+    headers = {"Authorization": f"Bearer {server.token}"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, limits=limits, timeout=30) as client:
+        jobs = await some_jobs(client)
+        for kind, request in requests(client, jobs, large).items():
             found = await measure(client, request, rate=chosen.rate, seconds=chosen.seconds)
             figures |= {f"{kind}_p50_ms": found.p50_ms, f"{kind}_p99_ms": found.p99_ms}
             print(
@@ -128,9 +147,10 @@ def run(name: str, chosen: argparse.Namespace) -> dict[str, float]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneladder-bench-")))
         database = stack.enter_context(backend(name, folder))
         print(f"{name}: filling the store", file=sys.stderr)
-        seeded = fill(database, num_jobs=chosen.jobs, num_measurements=chosen.measurements)
+        seeded = seed_store(database, num_jobs=chosen.jobs, num_measurements=chosen.measurements)
+        print(f"{name}: filled in {seeded.wall_s:.0f} s", file=sys.stderr)
         server = stack.enter_context(api_server(database, folder))
-        return asyncio.run(load(server.url, server.token, seeded, chosen, database))
+        return asyncio.run(load(server, seeded.large_job, chosen, database))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

