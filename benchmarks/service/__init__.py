@@ -1,1 +1,1 @@
-"""How fast the service answers when its store is full."""
+"""The service under load, with a large store behind it."""

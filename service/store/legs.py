@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import and_, insert, select
 from sqlalchemy.orm import Session
 
 from service.errors import ConflictError
@@ -103,6 +103,26 @@ class Legs(Database):
             get_job(session, job_id)
             get_trial(session, job_id, trial)
             return tuple(measurement_record(row) for row in session.scalars(query))
+
+    def best_measurements(self, job_id: str, trials: Collection[int]) -> dict[int, tuple[TimedMeasurement, ...]]:
+        """Give the measurement of each trial's best epoch, in one query; an empty tuple where there is none."""
+        query = (
+            select(MeasurementRow.trial, MeasurementRow.epoch, MeasurementRow.metrics, MeasurementRow.measured_at)
+            .join(
+                TrialRow,
+                and_(
+                    MeasurementRow.job_id == TrialRow.job_id,
+                    MeasurementRow.trial == TrialRow.number,
+                    MeasurementRow.epoch == TrialRow.best_epoch,
+                ),
+            )
+            .where(TrialRow.job_id == job_id, TrialRow.number.in_(trials))
+        )
+        found: dict[int, tuple[TimedMeasurement, ...]] = dict.fromkeys(trials, ())
+        with self._reading() as session:
+            for row in session.execute(query):
+                found[row.trial] = (measurement_record(row),)
+        return found
 
     def measurements_of(self, job_id: str, trials: Collection[int]) -> dict[int, tuple[TimedMeasurement, ...]]:
         """List the measurements of several trials in one query, by trial; one that has none has an empty tuple."""

@@ -1,0 +1,85 @@
+"""The server: serves the application with uvicorn, writes one line of log for each request, and ends in order."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from service.api.app import create_app
+from service.settings import Settings
+from service.store import Store
+
+
+class ApiServer(uvicorn.Server):
+    """Ends the event streams when it is told to end: they would keep it for as long as their jobs run."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let open requests come to their end, for as long as the settings give them."""
+        self._app.state.parts.watchers.close()
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:
+    """Serve the API until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: Of the server.
+        sockets: Already listening; default: host and port of the settings.
+
+    Raises:
+        InvalidSpecError: The store's URL is none.
+        StoreUnavailableError: The store does not answer.
+    """
+    configure_logs()
+    with Store.open(settings.store_url()) as store:
+        app = create_app(settings, store)
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.shutdown_s),
+            timeout_keep_alive=30,
+        )
+        ApiServer(config, app).run(sockets=sockets)
+
+
+def configure_logs(*, level: int = logging.INFO) -> None:
+    """Write logs as one JSON object a line on standard error, those of libraries too."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
