@@ -9,6 +9,7 @@ TuneladderError
 │   ├── LeaseLostError            the job is another attempt's now, or runs no more
 │   └── IdempotencyConflictError  a key that stands for another request
 ├── StoreUnavailableError the database does not answer (exit code 2)
+├── EngineLostError       Ray cannot be reached, or has lost what it ran (exit code 1)
 └── JobFailedError        the job ran and could not produce a winner (exit code 1)
 
 A message names the rule, the values and the remedy, in this order.
@@ -72,6 +73,12 @@ class StoreUnavailableError(TuneladderError):
     """The database does not answer, or refuses who asks; the message never holds a password."""
 
     exit_code = 2
+
+
+class EngineLostError(TuneladderError, RuntimeError):
+    """What trains is not there, or no more; the job goes on once it is."""
+
+    exit_code = 1
 
 
 class JobFailedError(TuneladderError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     max_running_jobs: int = Field(1, ge=1, description="jobs that one worker runs at once")
     max_running_per_owner: int | None = Field(None, ge=1, description="of one owner; default: no limit")
     worker_name: str = Field(default_factory=_worker_name, description="of a worker; default: host and process")
+    engine: Literal["ray", "local"] = Field("ray", description="what trains: slots on Ray, or the job itself")
+    grace_s: float = Field(30.0, ge=0, description="seconds that jobs have for their legs when a worker ends")
     slots: int | None = Field(None, ge=1, description="slots of a job; default: as many as the machine holds")
 
     @field_validator("data_roots", mode="before")

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from service.engine.base import Engine, LegFunction
 from service.engine.cluster import Cluster, Seat, check_seat, local_cpus
@@ -24,6 +25,7 @@ from service.engine.desk import Desk, Outcome, Parcel, Welcome
 from service.engine.local import check_keys
 from service.engine.slot import unpack_result
 from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
+from service.errors import EngineLostError
 from service.legs import Leg, LegResult, MemberResult
 
 BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
@@ -86,7 +88,7 @@ class RayTuneEngine(Engine):
             check_seat(self._seat)
             named = function if isinstance(function, str) else _pickled(function)
             welcome = Welcome(import_path=tuple(sys.path), function=named)
-            self._desk: Any = ray.remote(Desk).options(num_cpus=0).remote(welcome, num_slots, max_attempts)
+            self._desk: Any = ray.remote(Desk).options(**_here()).remote(welcome, num_slots, max_attempts)
         except BaseException:
             if self._own_cluster is not None:
                 self._own_cluster.close()
@@ -105,8 +107,8 @@ class RayTuneEngine(Engine):
         """Hand the legs to the desk and yield their results as they come.
 
         Raises:
-            RuntimeError: The engine is closed or not briefed, the leg function raised (with its traceback), every
-                slot is lost, or a later `run` has taken over.
+            RuntimeError: The engine is closed or not briefed, or the leg function raised (with its traceback).
+            EngineLostError: Every slot is lost, or a later `run` has taken over.
             ValueError: Two legs have the same key.
         """
         if self._closed:
@@ -124,7 +126,7 @@ class RayTuneEngine(Engine):
             while open_legs:
                 for outcome in self._collect(number):
                     if outcome.kind == "ended":
-                        raise RuntimeError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
+                        raise EngineLostError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
                     yield self._judge(outcome, open_legs.pop(outcome.key))
         finally:
             if open_legs and not self._closed:
@@ -191,6 +193,12 @@ class RayTuneEngine(Engine):
             reason = f"Ray Tune has ended: {error!r}"
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._desk.end.remote(reason))
+
+
+def _here() -> dict[str, Any]:
+    """Options of an actor that is lost with this process's node alone: any other node may come and go."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def _pickled(function: LegFunction) -> bytes:

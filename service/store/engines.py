@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -17,8 +17,6 @@ from service.errors import InvalidSpecError
 
 BUSY_TIMEOUT_S = 30  # how long a writer waits for another one; the longest write here takes milliseconds
 EXAMPLES = "sqlite:////data/store.db or postgresql://user:password@host/database"
-
-_to_json = partial(json.dumps, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +38,12 @@ class PostgresOptions:
 def sqlite_url(path: Path) -> str:
     """Name a SQLite file as a store's URL."""
     return URL.create("sqlite", database=str(path.expanduser().resolve())).render_as_string()
+
+
+def to_json(value: Any) -> str:
+    """Write a document; a text with half of a surrogate pair in it loses that, and not the whole document."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode()
 
 
 def make_engine(url: str, options: PostgresOptions) -> Engine:
@@ -95,7 +99,7 @@ def _postgres_engine(parsed: URL, options: PostgresOptions) -> Engine:
             "keepalives_interval": 5,
             "keepalives_count": 3,
         },
-        json_serializer=_to_json,
+        json_serializer=to_json,
     )
 
 
@@ -113,7 +117,7 @@ def _sqlite_engine(parsed: URL) -> Engine:
             f"the folder of a store must exist or be made, got {Path(file).parent} ({error.strerror}): "
             "choose another home"
         ) from None
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, json_serializer=_to_json)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, json_serializer=to_json)
     event.listen(engine, "connect", _set_connection)
     event.listen(engine, "begin", _begin)
     return engine

@@ -45,4 +45,4 @@ class Events(Database):
         """
         query = select(JobRow.id, JobRow.num_events).where(JobRow.id.in_(job_ids))
         with self._reading() as session:
-            return dict(session.execute(query).tuples().all())
+            return dict(session.execute(query).all())

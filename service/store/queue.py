@@ -217,11 +217,11 @@ def _line(session: Session, now: datetime, max_running_per_owner: int | None) ->
     Only the oldest of an owner at each priority can be next, so a long queue costs one walk of its index.
     """
     running = select(JobRow.owner, func.count()).where(JobRow.state == JobState.RUNNING, ~_is_left(now))
-    num_running: dict[str, int] = dict(session.execute(running.group_by(JobRow.owner)).tuples().all())
+    num_running: dict[str, int] = dict(session.execute(running.group_by(JobRow.owner)).all())
     heads = select(JobRow.priority, JobRow.owner, func.min(JobRow.id)).group_by(JobRow.priority, JobRow.owner)
     found = [
-        *session.execute(heads.where(JobRow.state == JobState.QUEUED)).tuples(),
-        *session.execute(heads.where(_is_left(now))).tuples(),
+        *session.execute(heads.where(JobRow.state == JobState.QUEUED)),
+        *session.execute(heads.where(_is_left(now))),
     ]
     line = sorted(
         (-priority, num_running.get(owner, 0), job_id)

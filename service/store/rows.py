@@ -48,7 +48,7 @@ def check_length(field: str, value: str | None, longest: int) -> None:
     """
     if value is not None and not 0 < len(value) <= longest:
         raise InvalidSpecError(
-            f"a text of 1 to {longest} characters, got {len(value)}: choose another", field=field
+            f"it must have 1 to {longest} characters, got {len(value)}: choose another", field=field
         )
 
 

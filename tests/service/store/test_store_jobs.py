@@ -234,3 +234,18 @@ def test_test_metrics_need_a_claim(store: Store) -> None:
         store.record_test_metrics(job.id, {"test_accuracy": 0.9})
     with pytest.raises(NotFoundError, match=r"has no trial 9"):
         store.claim_test_read(job.id, 9)
+
+
+def test_a_message_of_other_people_s_code_is_kept_whatever_is_in_it(store: Store) -> None:
+    """PostgreSQL has no NUL in a text, and no database writes half of a surrogate pair."""
+    job = running_job(store)
+    store.fail_job(job.id, "bad byte \x00, half \ud83d, whole \U0001f642")
+    assert store.job(job.id).message == "bad byte \ufffd, half ?, whole \U0001f642"
+
+
+def test_documents_come_back_in_their_order_and_to_the_last_digit(store: Store) -> None:
+    spec = {"zeta": 0.1 + 0.2, "a": {"longer": 1e-300, "b": 2**53 + 1}, "text": "\x00 \u20ac", "none": None}
+    job = store.create_job(name="job", spec=spec, spec_fingerprint="f", base_dir="/", seed=0)
+    found = store.job(job.id).spec
+    assert found == spec
+    assert [*found, *found["a"]] == ["zeta", "a", "text", "none", "longer", "b"]
