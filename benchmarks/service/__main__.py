@@ -8,10 +8,12 @@ Latencies count from when a request was due. Then 50 watchers follow jobs by ser
 makes events as fast as the store takes them. The last line of standard output is
 
     {"postgres": {"show_p50_ms": ..., "show_p99_ms": ..., "list_p50_ms": ..., "list_p99_ms": ..., "trials_p50_ms": ...,
-                  "trials_p99_ms": ..., "submit_p50_ms": ..., "submit_p99_ms": ..., "events_per_s": ...},
+                  "trials_p99_ms": ..., "submit_p50_ms": ..., "submit_p99_ms": ..., "events_per_s": ...,
+                  "store": {...}},
      "sqlite": {...}, "settings": {...}}
 
-where events_per_s are events delivered, summed over the watchers. PostgreSQL is a real server that starts for this.
+where events_per_s are events delivered, summed over the watchers; "store" holds for each question to the store how long
+one thread waits for the answer. PostgreSQL is a real server that starts for this.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import httpx
 from benchmarks.service.load import CONNECTIONS, Request, measure, watch
 from benchmarks.service.seed import OWNERS, seed_store
 from benchmarks.service.servers import Server, api_server, postgres, writer
+from benchmarks.service.store_times import measure_store
 
 BACKENDS = ("postgres", "sqlite")
 SPEC: dict[str, Any] = {
@@ -47,7 +50,10 @@ WATCHERS_OF_A_JOB = 5
 
 
 def requests(client: httpx.AsyncClient, jobs: Sequence[str], large: str) -> Mapping[str, Request]:
-    """Make the requests of each kind, for jobs drawn by a fixed seed; every other page of trials is the large job's."""
+    """Make the requests of each kind, for jobs drawn by a fixed seed.
+
+    Every other page of trials is the large job's.
+    """
     generator = random.Random(0)
 
     def submit(number: int) -> httpx.Request:
@@ -58,9 +64,8 @@ def requests(client: httpx.AsyncClient, jobs: Sequence[str], large: str) -> Mapp
         return client.build_request("GET", f"/v1/jobs/{generator.choice(jobs)}")
 
     def page(number: int) -> httpx.Request:
-        filters = ({}, {"state": "completed"}, {"sort": "created"}, {"owner": OWNERS[number % len(OWNERS)]})[
-            number % 4
-        ]
+        owner = OWNERS[number % len(OWNERS)]
+        filters = ({}, {"state": "completed"}, {"sort": "created"}, {"owner": owner})[number % 4]
         return client.build_request("GET", "/v1/jobs", params={"limit": 50, **filters})
 
     def trials(number: int) -> httpx.Request:
@@ -141,7 +146,7 @@ def backend(name: str, folder: Path) -> Iterator[str]:
         yield url
 
 
-def run(name: str, chosen: argparse.Namespace) -> dict[str, float]:
+def run(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Fill a store, start the API on it and measure."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuneladder-bench-")))
@@ -149,8 +154,9 @@ def run(name: str, chosen: argparse.Namespace) -> dict[str, float]:
         print(f"{name}: filling the store", file=sys.stderr)
         seeded = seed_store(database, num_jobs=chosen.jobs, num_measurements=chosen.measurements)
         print(f"{name}: filled in {seeded.wall_s:.0f} s", file=sys.stderr)
+        times = measure_store(database, seeded)
         server = stack.enter_context(api_server(database, folder))
-        return asyncio.run(load(server, seeded.large_job, chosen, database))
+        return {**asyncio.run(load(server, seeded.large_job, chosen, database)), "store": times}
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

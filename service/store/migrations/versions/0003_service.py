@@ -25,6 +25,8 @@ _JOB_INDEXES = (
     ("name", "id"),
     ("updated_at", "id"),
     ("owner", "updated_at", "id"),
+    ("priority", "id"),
+    ("owner", "priority", "id"),
     ("state", "priority", "owner", "id"),
     ("priority", "id"),
 )
