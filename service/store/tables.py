@@ -54,7 +54,6 @@ class JobRow(Base):
         Index(None, "owner", "priority", "id"),
         # The queue: the head of each owner's line is found in the index alone.
         Index(None, "state", "priority", "owner", "id"),
-        Index(None, "priority", "id"),
         Index(None, "owner", "idempotency_key", unique=True),
     )
 

@@ -28,7 +28,6 @@ _JOB_INDEXES = (
     ("priority", "id"),
     ("owner", "priority", "id"),
     ("state", "priority", "owner", "id"),
-    ("priority", "id"),
 )
 _EXPORT_MOVES = {
     "queued": ("running", "failed"),
