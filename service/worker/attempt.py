@@ -80,8 +80,8 @@ class Attempt:
 
     def _run(self, job: JobRecord) -> None:
         say(f"--- {job.name}: attempt {self._number} on {self._options.name}")
-        spec = spec_on_record(job)
         try:
+            spec = spec_on_record(job)
             self._at_leg_end()
             with _locked(self._home, job.id), Seats(spec, self._options.run_options(), self._home) as seats:
                 seats.boot()
