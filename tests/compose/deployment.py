@@ -52,7 +52,9 @@ class Deployment:
 
     def containers(self, service: str) -> list[str]:
         """List the ids of a service's running containers, in the order of their numbers."""
-        filters = [f"--filter=label=com.docker.compose.{key}" for key in (f"project={PROJECT}", f"service={service}")]
+        filters = [
+            f"--filter=label=com.docker.compose.{key}" for key in (f"project={PROJECT}", f"service={service}")
+        ]
         form = '--format={{.Label "com.docker.compose.container-number"}} {{.ID}}'
         listed = subprocess.run(["docker", "ps", *filters, form], check=True, stdout=subprocess.PIPE, text=True)
         return [line.split()[1] for line in sorted(listed.stdout.splitlines())]
