@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import SPEC, Asks, People, a_job, problem_of, running_job, serving, settings_for
+from api_parts import SPEC, Asks, People, a_job, problem_of, running_job, serving, settings_for
 
 from service.api import create_app, schemas
 from service.api.negotiation import choose

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from api_parts import Asks, People, a_job, problem_of, running_job, serving, settings_for
 from httpx_sse import ServerSentEvent, connect_sse
-from served import Asks, People, a_job, problem_of, running_job, serving, settings_for
 
 from service.api import create_app
 from service.api.state import Threads

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from api_parts import LEASE_S, SPEC, Asks, a_job, problem_of, running_job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import LEASE_S, SPEC, Asks, a_job, problem_of, running_job
 
 from service.api import schemas
 from service.documents import parse_spec

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from api_parts import SPEC, Asks, People, problem_of, serving, settings_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import SPEC, Asks, People, problem_of, serving, settings_for
 
 from service.api import create_app
 from service.api.bodies import MAX_YAML_BYTES, parse_json, parse_yaml
