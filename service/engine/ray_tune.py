@@ -106,8 +106,9 @@ class RayTuneEngine(Engine):
         """Hand the legs to the desk and yield their results as they come.
 
         Raises:
-            RuntimeError: The engine is closed or not briefed, or the leg function raised (with its traceback).
-            EngineLostError: Every slot is lost, or a later `run` has taken over.
+            RuntimeError: The engine is closed or not briefed, the leg function raised (with its traceback), every
+                slot is lost, or a later `run` has taken over.
+            EngineLostError: The cluster is not there any more.
             ValueError: Two legs have the same key.
         """
         if self._closed:
@@ -125,7 +126,7 @@ class RayTuneEngine(Engine):
             while open_legs:
                 for outcome in self._collect(number):
                     if outcome.kind == "ended":
-                        raise EngineLostError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
+                        raise RuntimeError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
                     yield self._judge(outcome, open_legs.pop(outcome.key))
         finally:
             if open_legs and not self._closed:
@@ -138,7 +139,7 @@ class RayTuneEngine(Engine):
             # A future's result() wakes for Ctrl-C at once, ray.get() within a second.
             outcomes: list[Outcome] = self._desk.collect.remote(number).future().result()
         except ray.exceptions.RayError as error:
-            return [Outcome("ended", body=f"the connection to the engine's desk is lost: {error}")]
+            raise EngineLostError(f"Ray must stay until the job ends, the engine's desk is lost: {error}") from error
         return outcomes
 
     def _judge(self, outcome: Outcome, leg: Leg) -> LegResult:
