@@ -100,7 +100,8 @@ class RayTuneEngine(Engine):
         Each slot gets it once; arrays arrive read-only, in shared memory.
         """
         self._is_briefed = True
-        ray.get(self._desk.brief.remote((ray.put(context),)))
+        with _cluster_is_there():
+            ray.get(self._desk.brief.remote((ray.put(context),)))
 
     def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
         """Hand the legs to the desk and yield their results as they come.
@@ -118,7 +119,8 @@ class RayTuneEngine(Engine):
         check_keys(legs)
         self._run_number += 1
         number = self._run_number
-        ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
+        with _cluster_is_there():
+            ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
         return self._results(number, {leg.key: leg for leg in legs})
 
     def _results(self, number: int, open_legs: dict[str, Leg]) -> Iterator[LegResult]:
@@ -135,11 +137,9 @@ class RayTuneEngine(Engine):
     def _collect(self, number: int) -> list[Outcome]:
         if self._closed:
             return [Outcome("ended", body="the engine was closed")]
-        try:
+        with _cluster_is_there():
             # A future's result() wakes for Ctrl-C at once, ray.get() within a second.
             outcomes: list[Outcome] = self._desk.collect.remote(number).future().result()
-        except ray.exceptions.RayError as error:
-            raise EngineLostError(f"Ray must stay until the job ends, the engine's desk is lost: {error}") from error
         return outcomes
 
     def _judge(self, outcome: Outcome, leg: Leg) -> LegResult:
@@ -193,6 +193,15 @@ class RayTuneEngine(Engine):
             reason = f"Ray Tune has ended: {error!r}"
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._desk.end.remote(reason))
+
+
+@contextlib.contextmanager
+def _cluster_is_there() -> Iterator[None]:
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        said = str(error).partition("\n")[0]
+        raise EngineLostError(f"Ray must stay until the job ends, the engine's desk is lost: {said}") from error
 
 
 def _pickled(function: LegFunction) -> bytes:
