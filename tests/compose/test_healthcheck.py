@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "docker/healthcheck.py"
 
 
 class Server(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self.send_response(200 if self.path == "/healthz" else 503)
         self.end_headers()
 
