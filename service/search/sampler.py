@@ -64,7 +64,9 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._generator = np.random.default_rng(seed)
         self._model = GaussianProcess(self._cube.num_columns + 1)
         self._rows: dict[int, Array] = {}  # of the study's trials
-        self._num_fitted = -1
+        self._x: Array = np.zeros((0, self._cube.num_columns + 1))  # what the model was fitted to
+        self._y: Array = np.zeros(0)
+        self._num_fitted = 0  # trials
         self._threads = ThreadpoolController()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -98,7 +100,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             The model's mean less `OPTIMISM` standard deviations, in the unit of the losses; before the model has
             seen anything the losses themselves.
         """
-        if self._num_fitted < 0:
+        if not self._num_fitted:
             return list(losses)
         with self._threads.limit(limits=1, user_api="blas"):
             rows = np.array([self._cube.row(one) for one in params])
@@ -113,7 +115,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
     def _propose(self, study: Study, trial: FrozenTrial) -> Array:
         ended = [t for t in study.get_trials(deepcopy=False) if _loss(t) is not None]
         if len(ended) < 2:
-            return self._generator.random(len(self._space))
+            only: Array = self._anywhere(1)[0]
+            return only
         self._learn(ended)
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         asked = [self._row(t) for t in running if t.number != trial.number and t.params]
@@ -130,7 +133,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             around = self._near(np.repeat(best, NUM_NEIGHBOURS, axis=0), STEP * SHRINK**climb)
             scores = np.concatenate([scores, self._score(around, bar, known)])
             best, scores = self._best(np.vstack([best, around]), scores, NUM_CLIMBED)
-        return best[0]
+        chosen: Array = best[0]
+        return chosen
 
     @staticmethod
     def _best(rows: Array, scores: Array, count: int) -> tuple[Array, Array]:
