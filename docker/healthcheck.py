@@ -21,7 +21,7 @@ def check(url: str) -> None:
     connection.request("GET", parts.path)
     status = connection.getresponse().status
     if status != http.HTTPStatus.OK:
-        raise ConnectionError(f"{url} must answer 200, got {status}")
+        raise ConnectionError(f"must answer 200, got {status}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 #!/bin/bash
 # The job worker beside a Ray node of its own: who drives a Ray cluster needs a node on the same host. The node has
 # no cores, so nothing is trained here. Each of the two ends with the other, and the container is started anew.
-# The arguments are those of `tuneladder worker`.
 set -uo pipefail
 here=/opt/tuneladder
 
@@ -18,7 +17,7 @@ until python -IS $here/healthcheck.py tcp://127.0.0.1:6380 2>/dev/null; do
     sleep 0.5
 done
 
-tuneladder worker "$@" &
+python -m service.worker &
 worker=$!
 wait -n $ray $worker
 stop # the node has ended; does no harm after a signal, nor if it is the worker that has ended

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.client.profiles import Profile, Profiles
@@ -19,11 +19,13 @@ class Access:
 
     Args:
         file: Where the profile stands.
+        is_default: Commands ask this stack where no other server is named.
         new_secret: The token, where it has just been made: it is shown once.
         warning: What a person should know about the file.
     """
 
     file: Path
+    is_default: bool
     new_secret: str | None
     warning: str | None
 
@@ -49,7 +51,24 @@ def grant_access(store_url: str, api_url: str) -> Access:
                 if token.name == TOKEN_NAME and token.revoked_at is None:
                     store.revoke_token(token.id)
             _, secret = store.create_token(TOKEN_NAME, OWNER, Role.ADMIN)
-    profile = Profile(url=api_url, token=secret)
-    if profile != known:
-        profiles.with_profile(PROFILE, profile).write()
-    return Access(file=profiles.path, new_secret=secret if is_new else None, warning=Profiles.read().warning())
+    granted = profiles.with_profile(PROFILE, Profile(url=api_url, token=secret))
+    if granted != profiles:
+        granted.write()
+    profiles = granted
+    return Access(
+        file=profiles.path,
+        is_default=profiles.default == PROFILE,
+        new_secret=secret if is_new else None,
+        warning=profiles.warning(),
+    )
+
+
+def withdraw_default() -> None:
+    """Let commands look into the home folder again when the stack is down; the profile itself stays.
+
+    Raises:
+        InvalidSpecError: The profile file cannot be read.
+    """
+    profiles = Profiles.read()
+    if profiles.default == PROFILE:
+        replace(profiles, default=None).write()
