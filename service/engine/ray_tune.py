@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from service.engine.base import Engine, LegFunction
 from service.engine.cluster import Cluster, Seat, check_seat, local_cpus
@@ -87,7 +88,7 @@ class RayTuneEngine(Engine):
             check_seat(self._seat)
             named = function if isinstance(function, str) else _pickled(function)
             welcome = Welcome(import_path=tuple(sys.path), function=named)
-            self._desk: Any = ray.remote(Desk).options(num_cpus=0).remote(welcome, num_slots, max_attempts)
+            self._desk: Any = ray.remote(Desk).options(**_here()).remote(welcome, num_slots, max_attempts)
         except BaseException:
             if self._own_cluster is not None:
                 self._own_cluster.close()
@@ -193,6 +194,12 @@ class RayTuneEngine(Engine):
             reason = f"Ray Tune has ended: {error!r}"
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._desk.end.remote(reason))
+
+
+def _here() -> dict[str, Any]:
+    """Options of an actor that is lost with this process's node alone: any other node may come and go."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 @contextlib.contextmanager

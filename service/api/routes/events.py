@@ -24,7 +24,6 @@ from service.api.views import Json, event_view, page_view
 from service.store import JobRecord
 
 SSE = "text/event-stream"
-RETRY_MS = 2000  # how long a client waits before it connects again
 
 router = APIRouter(prefix=f"{PREFIX}/jobs", tags=["jobs"])
 
@@ -49,7 +48,7 @@ class EventStream(StreamingResponse):
         events = state.watchers.watch(job, feed, after=after)
 
         async def pieces() -> AsyncIterator[bytes]:
-            yield format_sse_event(comment=f"events of job {job.id}", retry=RETRY_MS)
+            yield format_sse_event(comment=f"events of job {job.id}")  # headers pass proxies with the first byte
             async for event in events:
                 if event is None:
                     yield format_sse_event(comment="heartbeat")
