@@ -123,7 +123,8 @@ def _print_up(told: Up) -> None:
     typer.echo(f"profile: local, in {access.file}")
     if access.warning:
         _say(f"warning: {access.warning}")
-    typer.echo("next:    tuneladder submit SPEC --profile local   or   tuneladder status")
+    where = "" if access.is_default else " --profile local"
+    typer.echo(f"next:    tuneladder submit SPEC{where}   or   tuneladder status")
 
 
 def _print_status(found: Status, home: Home) -> None:

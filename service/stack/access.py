@@ -19,11 +19,13 @@ class Access:
 
     Args:
         file: Where the profile stands.
+        is_default: Commands ask this stack where no other server is named.
         new_secret: The token, where it has just been made: it is shown once.
         warning: What a person should know about the file.
     """
 
     file: Path
+    is_default: bool
     new_secret: str | None
     warning: str | None
 
@@ -51,5 +53,11 @@ def grant_access(store_url: str, api_url: str) -> Access:
             _, secret = store.create_token(TOKEN_NAME, OWNER, Role.ADMIN)
     profile = Profile(url=api_url, token=secret)
     if profile != known:
-        profiles.with_profile(PROFILE, profile).write()
-    return Access(file=profiles.path, new_secret=secret if is_new else None, warning=Profiles.read().warning())
+        profiles = profiles.with_profile(PROFILE, profile)
+        profiles.write()
+    return Access(
+        file=profiles.path,
+        is_default=profiles.default == PROFILE,
+        new_secret=secret if is_new else None,
+        warning=profiles.warning(),
+    )

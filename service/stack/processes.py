@@ -15,7 +15,6 @@ import psutil
 
 from service.worker.processes import die_with_parent
 
-MAX_LOG_BYTES = 5 * 2**20  # of a part's log; what was before is kept once
 LOOK_S = 0.05
 SAME_MOMENT_S = 0.02  # psutil gives start times in hundredths of a second
 
@@ -80,8 +79,6 @@ def start_part(command: Sequence[str], *, environment: Mapping[str, str], log: P
     This process must have one thread alone: code runs between fork and exec.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
         return subprocess.Popen(
             command,

@@ -16,8 +16,10 @@ from service.errors import TuneladderError
 from service.stack.parts import Part
 from service.stack.processes import ProcessId, end_group, start_part
 from service.stack.record import PartRecord, PartState, StackFile, StackRecord
+from service.worker.log import bound_file
 
 LOOK_S = 0.25
+MAX_LOG_BYTES = 5 * 2**20  # of a part's log, and of what was before
 HEALTH_LOOK_S = 1.0  # between two questions to a part that does not serve yet
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0  # before a part that died starts again; doubled each time
 CALM_S = 60.0  # a part that has run so long is taken to be well
@@ -90,6 +92,7 @@ class Supervisor:
 
     def _look_after(self, watched: _Watched) -> None:
         now = time.monotonic()
+        bound_file(self._log(watched.part), MAX_LOG_BYTES)
         if watched.process is None:
             if now >= watched.next_start:
                 self._start(watched)

@@ -21,7 +21,7 @@ from service.worker.log import JobLog
 from service.worker.options import DIED, DONE, NOT_NOW, Errand, WorkerOptions
 from service.worker.patience import patient
 
-LOCK_PATIENCE_S = 60.0  # the attempt before may still be writing to MLflow, and holds the lock so long at most
+LOCK_PATIENCE_S = 120.0  # the attempt before may still be writing to MLflow; it holds the lock for less than this
 
 
 class WishError(HaltError):
@@ -80,8 +80,8 @@ class Attempt:
 
     def _run(self, job: JobRecord) -> None:
         say(f"--- {job.name}: attempt {self._number} on {self._options.name}")
-        spec = spec_on_record(job)
         try:
+            spec = spec_on_record(job)
             self._at_leg_end()
             with _locked(self._home, job.id), Seats(spec, self._options.run_options(), self._home) as seats:
                 seats.boot()

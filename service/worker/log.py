@@ -15,6 +15,16 @@ TAIL_BYTES = 8192
 MAX_LINE = 500  # characters of a line that becomes a message
 
 
+def bound_file(path: Path, max_bytes: int) -> None:
+    """Empty a file that others append to once it has grown too long; what it held is kept once, as NAME.1.
+
+    They hold it open, so it is copied and emptied and not moved. What they write in between is lost.
+    """
+    if path.exists() and path.stat().st_size > max_bytes:
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        os.truncate(path, 0)
+
+
 @dataclass(frozen=True)
 class JobLog:
     """The log of one job; every attempt adds to it."""
@@ -38,11 +48,8 @@ class JobLog:
         os.close(file)
 
     def bound(self) -> None:
-        """Begin anew where the file has grown too long; the end of the old one is kept as `log.1`."""
-        if self.path.exists() and self.path.stat().st_size > MAX_BYTES:
-            # Processes hold the file open, so it is copied and emptied. What one of them writes meanwhile is lost.
-            shutil.copyfile(self.path, self.path.with_suffix(".1"))
-            os.truncate(self.path, 0)
+        """Begin anew where the file has grown too long."""
+        bound_file(self.path, MAX_BYTES)
 
     def last_line(self) -> str:
         """Give the last line that says something; empty where there is none."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
 from service.errors import StoreUnavailableError
 from service.store import Store
@@ -31,7 +31,7 @@ def keep_trying(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     """Call a function of the store until its database answers."""
     retrying = Retrying(
         retry=retry_if_exception_type(StoreUnavailableError),
-        wait=wait_exponential_jitter(initial=0.2, max=MAX_PAUSE_S),
+        wait=wait_exponential(multiplier=0.1, max=MAX_PAUSE_S) + wait_random(0, 0.2),
         before_sleep=_say_that_it_waits,
     )
     return retrying(function, *args, **kwargs)

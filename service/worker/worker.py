@@ -160,6 +160,7 @@ class Worker:
     def _start(self, store: Store, errand: Errand) -> None:
         try:
             self._children[errand.key] = Child.start(errand, self._options, now=time.monotonic())
+            self._next_sign_of_life = 0.0
         except (OSError, EOFError) as error:  # no memory or no process number is left
             log.error("no process could be started", job=errand.job_id, error=repr(error))
             if errand.export_id is None:
@@ -204,6 +205,7 @@ class Worker:
                 self._settle_export(store, child.errand, code)
             log.info("child ended", job=child.errand.job_id, code=code)
             del self._children[key]
+            self._next_sign_of_life = 0.0
             child.close()
 
     def _settle(self, store: Store, errand: Errand, code: int) -> None:
