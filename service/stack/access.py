@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.client.profiles import Profile, Profiles
@@ -51,13 +51,24 @@ def grant_access(store_url: str, api_url: str) -> Access:
                 if token.name == TOKEN_NAME and token.revoked_at is None:
                     store.revoke_token(token.id)
             _, secret = store.create_token(TOKEN_NAME, OWNER, Role.ADMIN)
-    profile = Profile(url=api_url, token=secret)
-    if profile != known:
-        profiles = profiles.with_profile(PROFILE, profile)
-        profiles.write()
+    granted = profiles.with_profile(PROFILE, Profile(url=api_url, token=secret))
+    if granted != profiles:
+        granted.write()
+    profiles = granted
     return Access(
         file=profiles.path,
         is_default=profiles.default == PROFILE,
         new_secret=secret if is_new else None,
         warning=profiles.warning(),
     )
+
+
+def withdraw_default() -> None:
+    """Let commands look into the home folder again when the stack is down; the profile itself stays.
+
+    Raises:
+        InvalidSpecError: The profile file cannot be read.
+    """
+    profiles = Profiles.read()
+    if profiles.default == PROFILE:
+        replace(profiles, default=None).write()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from service.errors import TuneladderError
 from service.settings import Settings
-from service.stack.access import Access, grant_access
+from service.stack.access import Access, grant_access, withdraw_default
 from service.stack.parts import choose_ports, make_parts
 from service.stack.processes import ProcessId, end_group
 from service.stack.record import StackFile, StackRecord
@@ -72,6 +72,7 @@ def up(
         supervisor = Supervisor(file=file, parts=parts, ports=ports, say=say)
         try:
             supervisor.run(on_ready=lambda: None if detach else on_ready(told))
+            withdraw_default()
         except TuneladderError as error:
             if not detach:
                 raise

@@ -135,7 +135,11 @@ class Jobs(Database):
             row = session.get(JobRow, id_or_prefix)
             if row is not None and owner in (None, row.owner):
                 return job_record(row)
-            query = select(JobRow).where(JobRow.id.startswith(id_or_prefix, autoescape=True))
+            # An id is made of digits and lower-case letters: a range of the key holds all that begin alike.
+            query = select(JobRow).where(
+                JobRow.id.between(id_or_prefix, id_or_prefix + "z" * 13),
+                JobRow.id.startswith(id_or_prefix, autoescape=True),
+            )
             if owner is not None:
                 query = query.where(JobRow.owner == owner)
             found = session.scalars(query.order_by(JobRow.id.desc()).limit(4)).all()

@@ -50,9 +50,10 @@ class JobRow(Base):
         Index(None, "name", "id"),
         Index(None, "updated_at", "id"),
         Index(None, "owner", "updated_at", "id"),
+        Index(None, "priority", "id"),
+        Index(None, "owner", "priority", "id"),
         # The queue: the head of each owner's line is found in the index alone.
         Index(None, "state", "priority", "owner", "id"),
-        Index(None, "priority", "id"),
         Index(None, "owner", "idempotency_key", unique=True),
     )
 

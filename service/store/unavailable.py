@@ -27,10 +27,10 @@ _REMEDIES = (
 def unavailable(error: SQLAlchemyError, url: URL) -> StoreUnavailableError:
     """Turn what the database's library raised into the error for people."""
     said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    if url.password:
-        said = said.replace(str(url.password), "***")
     said = " ".join(re.sub(r"\(Background on this error at: .*\)", "", said).split())
     remedy = next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, said)), "see the server's log")
+    if url.password:  # no server is known to say it, and none gets the chance
+        said = said.replace(str(url.password), "***")
     return StoreUnavailableError(
         f"the store must answer, {url.render_as_string(hide_password=True)} does not ({said}): {remedy}"
     )

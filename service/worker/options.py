@@ -92,5 +92,5 @@ class Errand:
 
     @property
     def key(self) -> tuple[str, str | int, int]:
-        """Tell errands apart; a job may be claimed again while the process of the attempt before closes its Ray."""
+        """Tell errands apart; a job may be claimed again while the attempt before still closes its Ray."""
         return (self.kind, self.job_id if self.export_id is None else self.export_id, self.attempt)

@@ -17,6 +17,7 @@ EXPECTED = {
     "architecture.md",
     "building_blocks.md",
     "cli.md",
+    "client.md",
     "glossary.md",
     "own_modules.md",
     "search_spaces.md",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from api_parts import LEASE_S, SPEC, Asks, a_job, problem_of, running_job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import LEASE_S, SPEC, Asks, a_job, problem_of, running_job
 
 from service.api import schemas
 from service.documents import parse_spec
@@ -39,7 +39,8 @@ def test_a_spec_becomes_a_queued_job(ask: Asks, store: Store, media_type: str) -
     assert response.headers["location"] == f"/v1/jobs/{job.id}"
     assert ask("ann", "GET", response.headers["location"]).json() == response.json()
     assert ask("ann", "GET", f"/v1/jobs/{job.id[:6]}").json()["id"] == job.id
-    assert [(e.owner, e.action, e.job_id) for e in store.audit()][0] == ("ann", "job.submit", job.id)
+    entry = store.audit()[0]
+    assert (entry.owner, entry.action, entry.job_id) == ("ann", "job.submit", job.id)
 
 
 def test_a_key_makes_one_job_whoever_repeats_it(ask: Asks, store: Store) -> None:
@@ -114,7 +115,7 @@ def walk(ask: Asks, params: Mapping[str, Any], *, between: Any = lambda: None) -
     ),
 )
 def test_pages_put_together_are_the_whole_list(
-    ask: Asks, store: Store, limit: int, sort: str, descending: bool, job_filter: dict[str, str]
+    *, ask: Asks, store: Store, limit: int, sort: str, descending: bool, job_filter: dict[str, str]
 ) -> None:
     if not store.jobs(limit=1):
         for number in range(23):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from served import SPEC, Asks, People, a_job, add_expired, finished_job, problem_of, running_job
+from api_parts import SPEC, Asks, People, a_job, add_expired, finished_job, problem_of, running_job
 
 from service.store import Role, Store
 
@@ -78,7 +78,7 @@ def test_who_may_do_what(ask: Asks, store: Store, people: People, home: Path) ->
     for method, template in TABLE:
         got[method, template] = {}
         for who in EVERYBODY:
-            subject = a_job(store) if template.rpartition("/")[2] in NEEDS_QUEUED else job
+            subject = a_job(store) if template.rpartition("/")[2] in NEEDS_QUEUED else store.job(job.id)
             token = store.create_token("to be revoked", "dora", Role.VIEWER)[0]
             path = template.format(
                 job_id=subject.id, number=0, export_id=store.exports(job.id)[0].id, name="mlp", token_id=token.id

@@ -6,7 +6,7 @@ import stat
 import tomllib
 from pathlib import Path
 
-from service.stack.access import grant_access
+from service.stack.access import grant_access, withdraw_default
 from service.store import Role, Store, sqlite_url
 
 URL = "http://127.0.0.1:8400"
@@ -54,3 +54,20 @@ def test_other_profiles_and_their_default_stay(tmp_path: Path, profile_file: Pat
     body = tomllib.loads(profile_file.read_text())
     assert body["default"] == "lab"
     assert body["lab"] == {"url": "https://lab.example.org"}
+
+
+def test_a_stack_that_is_down_is_no_default_until_it_is_up_again(tmp_path: Path, profile_file: Path) -> None:
+    url = sqlite_url(tmp_path / "store.db")
+    first = grant_access(url, URL)
+    withdraw_default()
+    assert tomllib.loads(profile_file.read_text()) == {"local": {"url": URL, "token": first.new_secret}}
+    again = grant_access(url, URL)
+    assert (again.is_default, again.new_secret) == (True, None)
+
+
+def test_a_default_that_a_person_chose_stays_when_the_stack_goes_down(tmp_path: Path, profile_file: Path) -> None:
+    profile_file.parent.mkdir()
+    profile_file.write_text('default = "lab"\n[lab]\nurl = "https://lab.example.org"\n')
+    grant_access(sqlite_url(tmp_path / "store.db"), URL)
+    withdraw_default()
+    assert tomllib.loads(profile_file.read_text())["default"] == "lab"

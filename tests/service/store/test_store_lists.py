@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 from story import a_leg, a_result, queued_job, running_job
 
 from service.errors import InvalidSpecError, NotFoundError
@@ -84,6 +87,57 @@ def test_pages_give_each_job_once_and_in_order(filled: Store, asked: dict, limit
     assert [row.id for row in rows] == [job.id for job in wanted]
     for row, job in zip(rows, jobs, strict=True):
         assert all(getattr(job, name) == getattr(row, name) for name in vars(row))
+
+
+PAGES: list[dict] = [
+    {},
+    {"owner": "a"},
+    {"state": JobState.PAUSED},
+    {"owner": "a", "state": JobState.PAUSED},
+    {"name": "job-1"},
+    {"sort": "updated"},
+    {"sort": "updated", "owner": "a"},
+    {"sort": "priority"},
+    {"sort": "priority", "descending": False},
+    {"sort": "priority", "owner": "a"},
+]
+
+
+@pytest.mark.parametrize("asked", PAGES, ids=str)
+@pytest.mark.parametrize("is_deep", [False, True], ids=["first", "deep"])
+def test_a_page_is_read_from_an_index_in_its_order(filled: Store, asked: dict, is_deep: bool) -> None:
+    """No table is walked through and nothing is sorted, however many jobs there are."""
+    cursor = job_cursor(filled.jobs(limit=5)[-1], asked.get("sort", "created")) if is_deep else None
+    plan = plan_of(filled, lambda: filled.job_rows(limit=3, after=cursor, **asked))
+    assert "ix_jobs_" in plan or "pk_jobs" in plan or "sqlite_autoindex_jobs" in plan
+    assert not re.search(r"TEMP B-TREE|Seq Scan|Bitmap|Sort|SCAN jobs$", plan, re.MULTILINE), plan
+
+
+def plan_of(store: Store, ask: Callable[[], object]) -> str:
+    """How the database carries out the last statement of a question, when its tables were large."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(*given: Any) -> None:  # connection, cursor, statement, parameters, ...
+        asked.append((given[2], given[3]))
+
+    event.listen(store._engine, "before_cursor_execute", note)
+    ask()
+    event.remove(store._engine, "before_cursor_execute", note)
+    statement, parameters = asked[-1]
+    with store._reading() as session:
+        connection = session.connection()
+        if connection.dialect.name == "postgresql":  # which walks through a table of 24 rows if it may
+            for way in ("seqscan", "bitmapscan", "sort"):
+                connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
+            rows = connection.exec_driver_sql(f"EXPLAIN (COSTS OFF) {statement}", parameters)
+            return "\n".join(row[0] for row in rows)
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return "\n".join(row[3] for row in rows)
+
+
+def test_a_job_is_found_by_a_range_of_ids(filled: Store) -> None:
+    plan = plan_of(filled, lambda: filled.job(filled.jobs(limit=1)[0].id[:12]))
+    assert re.search(r"id>\? AND id<\?|Index Cond: \(+\(id\)::text >=", plan), plan
 
 
 def test_jobs_are_counted_by_state(filled: Store) -> None:

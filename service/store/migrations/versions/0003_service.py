@@ -25,8 +25,9 @@ _JOB_INDEXES = (
     ("name", "id"),
     ("updated_at", "id"),
     ("owner", "updated_at", "id"),
-    ("state", "priority", "owner", "id"),
     ("priority", "id"),
+    ("owner", "priority", "id"),
+    ("state", "priority", "owner", "id"),
 )
 _EXPORT_MOVES = {
     "queued": ("running", "failed"),
