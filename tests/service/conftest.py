@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from served import Served, serve
+from server_process import Served, serve
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from served import SPEC, Served, Worker
+from server_process import SPEC, Served, Worker
 
 from service.store import Role
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from served import PLAN, SPEC, Served, Worker, serve
+from server_process import PLAN, SPEC, Served, Worker, serve
 
 from service.client import (
     ApiAccessError,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from served import SPEC, Served, Worker
+from server_process import SPEC, Served, Worker
 
 from service.client import Profile, Profiles
 
