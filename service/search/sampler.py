@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
@@ -67,6 +68,9 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._x: Array = np.zeros((0, self._cube.num_columns + 1))  # what the model was fitted to
         self._y: Array = np.zeros(0)
         self._num_fitted = 0  # trials
+        self._believed: list[Array] | None = (
+            None  # rows that the model holds beside the data; None: another's data
+        )
         self._threads = ThreadpoolController()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -108,8 +112,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             self._model.condition(
                 np.vstack([self._x, self._inputs(rows, epoch)]), np.concatenate([self._y, measured])
             )
+            self._believed = None
             mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
-            self._model.condition(self._x, self._y)
         return [self._scale.restore(value) for value in (mean - OPTIMISM * std).tolist()]
 
     def _propose(self, study: Study, trial: FrozenTrial) -> Array:
@@ -117,11 +121,10 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         if len(ended) < 2:
             only: Array = self._anywhere(1)[0]
             return only
-        self._learn(ended)
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         asked = [self._row(t) for t in running if t.number != trial.number and t.params]
-        for row in asked:
-            self._model.believe(self._inputs(row[None], self._rungs[-1])[0])
+        self._learn(ended)
+        self._believe(asked)
         known = self._warp(np.array([*(self._row(t) for t in ended), *asked]))
         centres = self._centres(ended)
         bar = float(self._model.predict(self._inputs(centres[:1], self._rungs[-1]))[0][0])
@@ -146,14 +149,22 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
         z = (bar - mean) / std
         improvement = std * (z * ndtr(z) + np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
-        distances = np.abs(self._warp(rows)[:, None] - known[None]).max(axis=2).min(axis=1)
+        distances = cdist(self._warp(rows), known, "chebyshev").min(axis=1)
         score: Array = np.where(distances < MIN_DISTANCE, -1.0, improvement)
         return score
 
-    def _learn(self, ended: Sequence[FrozenTrial]) -> None:
-        """Fit once a round; afterwards only take back what was believed."""
-        if len(ended) == self._num_fitted:
+    def _believe(self, asked: Sequence[Array]) -> None:
+        """Have the model hold the data and what was asked for since; mostly all but the last of it is there."""
+        if self._believed is None or not _starts_with(asked, self._believed):
             self._model.condition(self._x, self._y)
+            self._believed = []
+        for row in asked[len(self._believed) :]:
+            self._model.believe(self._inputs(row[None], self._rungs[-1])[0])
+            self._believed.append(row)
+
+    def _learn(self, ended: Sequence[FrozenTrial]) -> None:
+        """Fit once a round."""
+        if len(ended) == self._num_fitted:
             return
         self._num_fitted = len(ended)
         chosen = sorted(ended, key=lambda t: (-_epochs(t), -t.number))[:MAX_TRIALS]
@@ -163,6 +174,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._x = np.vstack([self._inputs(row[None], epoch) for row, epoch, _ in points])
         self._y = self._scale.normalize(losses)
         self._model.fit(self._x, self._y, steps=FIT_STEPS)
+        self._believed = []
 
     def _measured(self, trial: FrozenTrial) -> list[tuple[int, float]]:
         """List the best loss up to each rung that a trial reached, and to its end."""
@@ -232,6 +244,10 @@ class _Scale:
     def restore(self, value: float) -> float:
         """Take `normalize` back."""
         return self._best + self._spread * (value if value <= 1 else math.exp(value - 1))
+
+
+def _starts_with(rows: Sequence[Array], first: Sequence[Array]) -> bool:
+    return len(rows) >= len(first) and all(np.array_equal(a, b) for a, b in zip(rows, first, strict=False))
 
 
 def _epochs(trial: FrozenTrial) -> int:
