@@ -37,6 +37,8 @@ MIN_DISTANCE = 0.02  # in the width of a range, along any of them: what is close
 MAX_TRIALS = 200  # in the model: the longest, then the newest
 MAX_POINTS = 260  # values of those trials; bounds the cost of a candidate
 FIT_STEPS = 10  # L-BFGS iterations of a round, from where the last round ended
+FIT_ALWAYS = 160  # trials; beyond, a fit costs more than all else, and waits until FIT_GROWTH of them are new
+FIT_GROWTH = 0.05
 CLIP = 3.0  # losses are pressed together beyond the median, up to here: how bad is of no use
 OPTIMISM = 1.0  # standard deviations by which a forecast is better than the mean
 
@@ -67,7 +69,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._rows: dict[int, Array] = {}  # of the study's trials
         self._x: Array = np.zeros((0, self._cube.num_columns + 1))  # what the model was fitted to
         self._y: Array = np.zeros(0)
-        self._num_fitted = 0  # trials
+        self._num_known = 0  # trials in the model's data
+        self._num_fitted = 0  # trials when its hyperparameters were fitted
         self._believed: list[Array] | None = (
             None  # rows that the model holds beside the data; None: another's data
         )
@@ -104,7 +107,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             The model's mean less `OPTIMISM` standard deviations, in the unit of the losses; before the model has
             seen anything the losses themselves.
         """
-        if not self._num_fitted:
+        if not self._num_known:
             return list(losses)
         with self._threads.limit(limits=1, user_api="blas"):
             rows = np.array([self._cube.row(one) for one in params])
@@ -163,17 +166,19 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             self._believed.append(row)
 
     def _learn(self, ended: Sequence[FrozenTrial]) -> None:
-        """Fit once a round."""
-        if len(ended) == self._num_fitted:
+        """Take in what a round has brought."""
+        if len(ended) == self._num_known:
             return
-        self._num_fitted = len(ended)
+        self._num_known = len(ended)
         chosen = sorted(ended, key=lambda t: (-_epochs(t), -t.number))[:MAX_TRIALS]
         points = [(self._row(t), epoch, loss) for t in chosen for epoch, loss in self._measured(t)][:MAX_POINTS]
         losses = np.array([loss for *_, loss in points])
         self._scale = _Scale(losses)
         self._x = np.vstack([self._inputs(row[None], epoch) for row, epoch, _ in points])
         self._y = self._scale.normalize(losses)
-        self._model.fit(self._x, self._y, steps=FIT_STEPS)
+        is_due = len(ended) <= FIT_ALWAYS or len(ended) >= (1 + FIT_GROWTH) * self._num_fitted
+        self._model.fit(self._x, self._y, steps=FIT_STEPS if is_due else 0)
+        self._num_fitted = len(ended) if is_due else self._num_fitted
         self._believed = []
 
     def _measured(self, trial: FrozenTrial) -> list[tuple[int, float]]:
