@@ -20,7 +20,8 @@ from service.api.metrics import Metrics
 from service.api.openapi import TITLE, describe
 from service.api.problems import ProblemError, as_problem, invalid_request, problem_response
 from service.api.routes import ROUTERS
-from service.api.state import State, Threads
+from service.api.state import State
+from service.api.threads import Threads
 from service.api.watchers import Watchers, polling
 from service.errors import StoreUnavailableError, TuneladderError
 from service.settings import Settings
