@@ -89,7 +89,7 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
     app.state.parts = state
     for router in ROUTERS:
         app.include_router(router)
-    app.openapi = cache(lambda: describe(app))  # type: ignore[method-assign]
+    app.openapi = cache(lambda: describe(app, ROUTERS))  # type: ignore[method-assign]
     app.add_middleware(Edge, metrics=state.metrics, max_body_bytes=settings.max_body_bytes)
     return app
 

@@ -71,9 +71,10 @@ class Edge:
         # Methods are as free as texts, and each new one would be kept for ever.
         method = request.method if request.method in _METHODS else "other"
         self._metrics.count_request(route=route, method=method, status=status, seconds=seconds)
+        if request.url.path in _QUIET and status < 400:
+            return
         token = getattr(request.state, "token", None)
-        say = log.debug if request.url.path in _QUIET and status < 400 else log.info
-        say(
+        log.info(
             "request",
             request_id=exchange.request_id,
             method=request.method,

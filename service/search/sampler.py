@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
@@ -36,6 +37,8 @@ MIN_DISTANCE = 0.02  # in the width of a range, along any of them: what is close
 MAX_TRIALS = 200  # in the model: the longest, then the newest
 MAX_POINTS = 260  # values of those trials; bounds the cost of a candidate
 FIT_STEPS = 10  # L-BFGS iterations of a round, from where the last round ended
+FIT_ALWAYS = 160  # trials; beyond, a fit costs more than all else, and waits until FIT_GROWTH of them are new
+FIT_GROWTH = 0.05
 CLIP = 3.0  # losses are pressed together beyond the median, up to here: how bad is of no use
 OPTIMISM = 1.0  # standard deviations by which a forecast is better than the mean
 
@@ -66,7 +69,11 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._rows: dict[int, Array] = {}  # of the study's trials
         self._x: Array = np.zeros((0, self._cube.num_columns + 1))  # what the model was fitted to
         self._y: Array = np.zeros(0)
-        self._num_fitted = 0  # trials
+        self._num_known = 0  # trials in the model's data
+        self._num_fitted = 0  # trials when its hyperparameters were fitted
+        self._believed: list[Array] | None = (
+            None  # rows that the model holds beside the data; None: another's data
+        )
         self._threads = ThreadpoolController()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -100,7 +107,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             The model's mean less `OPTIMISM` standard deviations, in the unit of the losses; before the model has
             seen anything the losses themselves.
         """
-        if not self._num_fitted:
+        if not self._num_known:
             return list(losses)
         with self._threads.limit(limits=1, user_api="blas"):
             rows = np.array([self._cube.row(one) for one in params])
@@ -108,8 +115,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             self._model.condition(
                 np.vstack([self._x, self._inputs(rows, epoch)]), np.concatenate([self._y, measured])
             )
+            self._believed = None
             mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
-            self._model.condition(self._x, self._y)
         return [self._scale.restore(value) for value in (mean - OPTIMISM * std).tolist()]
 
     def _propose(self, study: Study, trial: FrozenTrial) -> Array:
@@ -117,11 +124,10 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         if len(ended) < 2:
             only: Array = self._anywhere(1)[0]
             return only
-        self._learn(ended)
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         asked = [self._row(t) for t in running if t.number != trial.number and t.params]
-        for row in asked:
-            self._model.believe(self._inputs(row[None], self._rungs[-1])[0])
+        self._learn(ended)
+        self._believe(asked)
         known = self._warp(np.array([*(self._row(t) for t in ended), *asked]))
         centres = self._centres(ended)
         bar = float(self._model.predict(self._inputs(centres[:1], self._rungs[-1]))[0][0])
@@ -146,23 +152,34 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
         z = (bar - mean) / std
         improvement = std * (z * ndtr(z) + np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
-        distances = np.abs(self._warp(rows)[:, None] - known[None]).max(axis=2).min(axis=1)
+        distances = cdist(self._warp(rows), known, "chebyshev").min(axis=1)
         score: Array = np.where(distances < MIN_DISTANCE, -1.0, improvement)
         return score
 
-    def _learn(self, ended: Sequence[FrozenTrial]) -> None:
-        """Fit once a round; afterwards only take back what was believed."""
-        if len(ended) == self._num_fitted:
+    def _believe(self, asked: Sequence[Array]) -> None:
+        """Have the model hold the data and what was asked for since; mostly all but the last of it is there."""
+        if self._believed is None or not _starts_with(asked, self._believed):
             self._model.condition(self._x, self._y)
+            self._believed = []
+        for row in asked[len(self._believed) :]:
+            self._model.believe(self._inputs(row[None], self._rungs[-1])[0])
+            self._believed.append(row)
+
+    def _learn(self, ended: Sequence[FrozenTrial]) -> None:
+        """Take in what a round has brought."""
+        if len(ended) == self._num_known:
             return
-        self._num_fitted = len(ended)
+        self._num_known = len(ended)
         chosen = sorted(ended, key=lambda t: (-_epochs(t), -t.number))[:MAX_TRIALS]
         points = [(self._row(t), epoch, loss) for t in chosen for epoch, loss in self._measured(t)][:MAX_POINTS]
         losses = np.array([loss for *_, loss in points])
         self._scale = _Scale(losses)
         self._x = np.vstack([self._inputs(row[None], epoch) for row, epoch, _ in points])
         self._y = self._scale.normalize(losses)
-        self._model.fit(self._x, self._y, steps=FIT_STEPS)
+        is_due = len(ended) <= FIT_ALWAYS or len(ended) >= (1 + FIT_GROWTH) * self._num_fitted
+        self._model.fit(self._x, self._y, steps=FIT_STEPS if is_due else 0)
+        self._num_fitted = len(ended) if is_due else self._num_fitted
+        self._believed = []
 
     def _measured(self, trial: FrozenTrial) -> list[tuple[int, float]]:
         """List the best loss up to each rung that a trial reached, and to its end."""
@@ -232,6 +249,10 @@ class _Scale:
     def restore(self, value: float) -> float:
         """Take `normalize` back."""
         return self._best + self._spread * (value if value <= 1 else math.exp(value - 1))
+
+
+def _starts_with(rows: Sequence[Array], first: Sequence[Array]) -> bool:
+    return len(rows) >= len(first) and all(np.array_equal(a, b) for a, b in zip(rows, first, strict=False))
 
 
 def _epochs(trial: FrozenTrial) -> int:

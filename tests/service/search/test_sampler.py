@@ -150,3 +150,16 @@ def test_a_parameter_outside_its_space_is_refused() -> None:
     study = optuna.create_study(sampler=SurrogateSampler(SPACE, rungs=RUNGS, seed=0))
     with pytest.raises(ValueError, match="this sampler proposes its space alone, got 'other'"):
         study.ask().suggest_float("other", 0, 1)
+
+
+def test_with_many_trials_a_fit_waits_until_a_twentieth_of_them_is_new() -> None:
+    space = make_space(1)
+    sampler = SurrogateSampler(space, rungs=RUNGS, seed=0)
+    proposer = Proposer(space, space.names, mode="min", sampler=sampler)
+    fitted = []
+    for first, end in ((0, 170), (170, 174), (174, 180)):
+        trials = [make_trial(i, {"x0": (i * 0.618) % 1}, crossing, RUNGS[0]) for i in range(first, end)]
+        proposer.add(trials, max_epochs=RUNGS[-1])
+        proposer.ask(1, base={})
+        fitted.append(sampler._model._theta.tolist())
+    assert fitted[0] == fitted[1] != fitted[2]
