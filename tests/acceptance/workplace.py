@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ class Workplace:
 
     def job(self, job_id: str) -> JobRecord:
         return self.store.job(job_id)
+
+    def is_leased(self, job_id: str) -> bool:
+        """Some worker may go on with it."""
+        until = self.job(job_id).lease_until
+        return until is not None and until > datetime.now(UTC)
 
     def wait_for_state(self, job_id: str, *states: JobState, worker: Started | None = None) -> JobRecord:
         wait_until(
