@@ -45,7 +45,9 @@ RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --disable
         --no-deps --no-index /tmp/wheels/*.whl \
     && rm -rf /tmp/wheels
 
+# PIP_PYTHON: `pip install` in an image that starts from this one installs beside tuneladder.
 ENV PATH=/opt/venv/bin:$PATH \
+    PIP_PYTHON=/opt/venv/bin/python \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     MLFLOW_DISABLE_TELEMETRY=true \

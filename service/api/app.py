@@ -20,7 +20,8 @@ from service.api.metrics import Metrics
 from service.api.openapi import TITLE, describe
 from service.api.problems import ProblemError, as_problem, invalid_request, problem_response
 from service.api.routes import ROUTERS
-from service.api.state import State, Threads
+from service.api.state import State
+from service.api.threads import Threads
 from service.api.watchers import Watchers, polling
 from service.errors import StoreUnavailableError, TuneladderError
 from service.settings import Settings
@@ -89,7 +90,7 @@ def create_app(settings: Settings, store: Store) -> FastAPI:
     app.state.parts = state
     for router in ROUTERS:
         app.include_router(router)
-    app.openapi = cache(lambda: describe(app))  # type: ignore[method-assign]
+    app.openapi = cache(lambda: describe(app, ROUTERS))  # type: ignore[method-assign]
     app.add_middleware(Edge, metrics=state.metrics, max_body_bytes=settings.max_body_bytes)
     return app
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -73,20 +72,26 @@ async def get_caller(
     return Caller(token)
 
 
-def at_least(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
-    """Make the dependency that lets a role pass, and those above it."""
+@dataclass(frozen=True)
+class AtLeast:
+    """The dependency that lets a role pass, and those above it."""
 
-    async def check(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
-        if _RANKS.index(caller.token.role) < _RANKS.index(role):
+    role: Role
+
+    async def __call__(self, caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
+        """Give the caller.
+
+        Raises:
+            ProblemError: Their role is too low.
+        """
+        if _RANKS.index(caller.token.role) < _RANKS.index(self.role):
             raise ProblemError(
                 "forbidden",
-                f"this is for the role {role}, the token's is {caller.token.role}: ask an administrator",
+                f"this is for the role {self.role}, the token's is {caller.token.role}: ask an administrator",
             )
         return caller
 
-    return check
 
-
-Viewer = Annotated[Caller, Depends(at_least(Role.VIEWER))]
-Submitter = Annotated[Caller, Depends(at_least(Role.SUBMITTER))]
-Admin = Annotated[Caller, Depends(at_least(Role.ADMIN))]
+Viewer = Annotated[Caller, Depends(AtLeast(Role.VIEWER))]
+Submitter = Annotated[Caller, Depends(AtLeast(Role.SUBMITTER))]
+Admin = Annotated[Caller, Depends(AtLeast(Role.ADMIN))]

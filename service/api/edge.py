@@ -48,11 +48,11 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        exchange = _Exchange(receive, send, request_id=_request_id(request), max_body_bytes=self._max_body_bytes)
+        exchange = _Exchange(request, receive, send, max_body_bytes=self._max_body_bytes)
         scope.setdefault("state", {})["request_id"] = exchange.request_id
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except Exception as error:
+        except Exception:
             log.exception("a request failed", request_id=exchange.request_id, path=request.url.path)
             if exchange.status is not None:
                 raise  # half an answer is out: the connection must break
@@ -60,7 +60,6 @@ class Edge:
                 "internal", "the server has a fault: its log says more, under this request's id"
             )
             await problem_response(problem, request.url.path)(scope, receive, exchange.send)
-            del error
         finally:
             self._tell(request, exchange)
 
@@ -71,9 +70,10 @@ class Edge:
         # Methods are as free as texts, and each new one would be kept for ever.
         method = request.method if request.method in _METHODS else "other"
         self._metrics.count_request(route=route, method=method, status=status, seconds=seconds)
+        if request.url.path in _QUIET and status < 400:
+            return
         token = getattr(request.state, "token", None)
-        say = log.debug if request.url.path in _QUIET and status < 400 else log.info
-        say(
+        log.info(
             "request",
             request_id=exchange.request_id,
             method=request.method,
@@ -93,13 +93,14 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 class _Exchange:
     """One request and its answer, as they pass by."""
 
-    def __init__(self, receive: Receive, send: Send, *, request_id: str, max_body_bytes: int) -> None:
+    def __init__(self, request: Request, receive: Receive, send: Send, *, max_body_bytes: int) -> None:
         self._receive = receive
         self._send = send
         self._max_body_bytes = max_body_bytes
+        self._announced = _content_length(request)
         self._num_received = 0
         self._began = time.perf_counter()
-        self.request_id = request_id
+        self.request_id = _request_id(request)
         self.status: int | None = None
         self.answered_s: float | None = None
         self.num_bytes = 0
@@ -110,6 +111,8 @@ class _Exchange:
         return time.perf_counter() - self._began
 
     async def receive(self) -> Message:
+        if self._announced > self._max_body_bytes:
+            raise TooLargeError(self._max_body_bytes)
         message = await self._receive()
         if message["type"] == "http.request":
             self._num_received += len(message.get("body", b""))
@@ -138,3 +141,9 @@ class _Exchange:
 def _request_id(request: Request) -> str:
     given: Any = request.headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _content_length(request: Request) -> int:
+    """Read how long the body is said to be; 0 where nothing is said."""
+    digits = request.headers.get("content-length", "")
+    return int(digits[:19]) if digits.isascii() and digits.isdigit() else 0

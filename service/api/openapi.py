@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from service.api import bodies
+from service.api.auth import AtLeast
 from service.api.problems import KINDS, MEDIA_TYPE, Problem
 from service.api.schemas import ExportRequest, PriorityRequest, TokenRequest
 from service.spec import Spec
@@ -80,8 +82,8 @@ def stream(description: str, media_type: str) -> dict[str, Any]:
     return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """Write the OpenAPI document of the application."""
+def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
+    """Write the OpenAPI document of the application; `x-role` says who may use an operation, null: anybody."""
     document = get_openapi(
         title=TITLE,
         version=version("tuneladder"),
@@ -93,7 +95,20 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for model in _REQUESTS:
         schemas |= _definitions(model)
+    roles = _roles(routers)
+    for _, _, operation in operations(document):
+        operation["x-role"] = roles.get(operation["operationId"])
     return document
+
+
+def _roles(routers: Iterable[APIRouter]) -> dict[str, str]:
+    """Say which role each operation asks for, as its own dependencies do."""
+    found: dict[str, str] = {}
+    for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
+        for part in route.dependant.dependencies:
+            if isinstance(part.call, AtLeast) and route.operation_id:
+                found[route.operation_id] = str(part.call.role)
+    return found
 
 
 def _definitions(model: type[BaseModel]) -> Mapping[str, Any]:
@@ -106,7 +121,7 @@ def _ref(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def operations(document: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """List the operations of a document as (path, method, operation)."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():

@@ -6,9 +6,9 @@ The models describe answers, they do not make them: a job's documents are large,
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.spec import ExportFormat
 from service.store import EventKind, ExportState, JobState, Role, StageState, TrialState, Wish
@@ -281,10 +281,17 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _whole(value: object) -> object:
+    """Take 12.0 for 12: JSON knows one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class PriorityRequest(Request):
     """Another priority."""
 
-    priority: int = Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="the queue takes higher ones first")
+    priority: Annotated[int, BeforeValidator(_whole)] = Field(
+        ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="the queue takes higher ones first"
+    )
 
 
 class ExportRequest(Request):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from typing import Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
+from service.logs import set_up_logs
 from service.settings import Settings
 from service.store import Store
 
@@ -40,7 +40,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
         InvalidSpecError: The store's URL is none.
         StoreUnavailableError: The store does not answer.
     """
-    configure_logs()
+    _set_up_logs()
     with Store.open(settings.store_url()) as store:
         app = create_app(settings, store)
         config = uvicorn.Config(
@@ -56,30 +56,17 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
         ApiServer(config, app).run(sockets=sockets)
 
 
-def configure_logs(*, level: int = logging.INFO) -> None:
-    """Write logs as one JSON object a line on standard error, those of libraries too."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
+def _set_up_logs() -> None:
+    """Let libraries log in the form of our own lines."""
+    set_up_logs()
+    *before, renderer = structlog.get_config()["processors"]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.INFO)

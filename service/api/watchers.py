@@ -9,27 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import structlog
 
 from service.api.problems import ProblemError
+from service.api.threads import Threads
 from service.store import EventRecord, JobRecord, JobState, Store
 
 PAGE_SIZE = 500  # events that are read, and kept for slow watchers, at once
 FINAL_STATES = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 log = structlog.get_logger("tuneladder.api")
-
-
-class Runs(Protocol):
-    """Calls a function in a thread."""
-
-    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call it."""
 
 
 @dataclass
@@ -73,14 +66,14 @@ class Watchers:
 
     Args:
         store: Where the events are.
-        threads: Runs the questions to it.
+        threads: Threads the questions to it.
         poll_s: Between two looks.
         heartbeat_s: Of silence, before a stream gives None.
         max_watchers: Streams at once.
     """
 
     def __init__(
-        self, store: Store, threads: Runs, *, poll_s: float, heartbeat_s: float, max_watchers: int
+        self, store: Store, threads: Threads, *, poll_s: float, heartbeat_s: float, max_watchers: int
     ) -> None:
         self._store = store
         self._threads = threads
@@ -178,10 +171,7 @@ class Watchers:
         kept = feed.kept_after(last)
         if kept is not None:
             return kept
-        events: Sequence[EventRecord] = await self._threads.run(
-            self._store.events, job_id, after=last, limit=PAGE_SIZE
-        )
-        return events
+        return await self._threads.run(self._store.events, job_id, after=last, limit=PAGE_SIZE)
 
 
 @contextlib.asynccontextmanager

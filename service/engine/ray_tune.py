@@ -101,14 +101,16 @@ class RayTuneEngine(Engine):
         Each slot gets it once; arrays arrive read-only, in shared memory.
         """
         self._is_briefed = True
-        ray.get(self._desk.brief.remote((ray.put(context),)))
+        with _cluster_is_there():
+            ray.get(self._desk.brief.remote((ray.put(context),)))
 
     def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
         """Hand the legs to the desk and yield their results as they come.
 
         Raises:
-            RuntimeError: The engine is closed or not briefed, or the leg function raised (with its traceback).
-            EngineLostError: Every slot is lost, or a later `run` has taken over.
+            RuntimeError: The engine is closed or not briefed, the leg function raised (with its traceback), every
+                slot is lost, or a later `run` has taken over.
+            EngineLostError: The cluster is not there any more.
             ValueError: Two legs have the same key.
         """
         if self._closed:
@@ -118,7 +120,8 @@ class RayTuneEngine(Engine):
         check_keys(legs)
         self._run_number += 1
         number = self._run_number
-        ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
+        with _cluster_is_there():
+            ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
         return self._results(number, {leg.key: leg for leg in legs})
 
     def _results(self, number: int, open_legs: dict[str, Leg]) -> Iterator[LegResult]:
@@ -126,7 +129,7 @@ class RayTuneEngine(Engine):
             while open_legs:
                 for outcome in self._collect(number):
                     if outcome.kind == "ended":
-                        raise EngineLostError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
+                        raise RuntimeError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
                     yield self._judge(outcome, open_legs.pop(outcome.key))
         finally:
             if open_legs and not self._closed:
@@ -135,11 +138,9 @@ class RayTuneEngine(Engine):
     def _collect(self, number: int) -> list[Outcome]:
         if self._closed:
             return [Outcome("ended", body="the engine was closed")]
-        try:
+        with _cluster_is_there():
             # A future's result() wakes for Ctrl-C at once, ray.get() within a second.
             outcomes: list[Outcome] = self._desk.collect.remote(number).future().result()
-        except ray.exceptions.RayError as error:
-            return [Outcome("ended", body=f"the connection to the engine's desk is lost: {error}")]
         return outcomes
 
     def _judge(self, outcome: Outcome, leg: Leg) -> LegResult:
@@ -199,6 +200,15 @@ def _here() -> dict[str, Any]:
     """Options of an actor that is lost with this process's node alone: any other node may come and go."""
     node = ray.get_runtime_context().get_node_id()
     return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+@contextlib.contextmanager
+def _cluster_is_there() -> Iterator[None]:
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        said = str(error).partition("\n")[0]
+        raise EngineLostError(f"Ray must stay until the job ends, the engine's desk is lost: {said}") from error
 
 
 def _pickled(function: LegFunction) -> bytes:

@@ -152,6 +152,8 @@ def _place(cursor: str, sort: JobSort) -> tuple[Any, ...]:
         place: Any = datetime.fromisoformat(value) if sort == "updated" else int(value)
         if isinstance(place, datetime) and place.tzinfo is None:
             raise ValueError
+        if isinstance(place, int) and abs(place) > 2**31:  # more than the column holds
+            raise ValueError
     except ValueError:
         raise InvalidSpecError(
             f"a cursor comes from the page before, sorted in the same way, got {cursor!r} for {sort}: "

@@ -21,7 +21,7 @@ from service.worker.log import JobLog
 from service.worker.options import DIED, DONE, NOT_NOW, Errand, WorkerOptions
 from service.worker.patience import patient
 
-LOCK_PATIENCE_S = 60.0  # the attempt before may still be writing to MLflow, and holds the lock so long at most
+LOCK_PATIENCE_S = 120.0  # the attempt before may still be writing to MLflow; it holds the lock for less than this
 
 
 class WishError(HaltError):

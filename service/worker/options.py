@@ -91,6 +91,6 @@ class Errand:
     export_id: int | None = None
 
     @property
-    def key(self) -> tuple[str, str | int]:
-        """Tell errands of a worker apart."""
-        return ("job", self.job_id) if self.export_id is None else ("export", self.export_id)
+    def key(self) -> tuple[str, str | int, int]:
+        """Tell errands apart; a job may be claimed again while the attempt before still closes its Ray."""
+        return (self.kind, self.job_id if self.export_id is None else self.export_id, self.attempt)

@@ -162,3 +162,16 @@ def test_make_env_writes_secrets_of_its_own_and_never_over_them(tmp_path: Path) 
 @pytest.mark.parametrize("script", sorted((ROOT / "docker").glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_are_well_formed(script: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_the_manifest_for_kubernetes_speaks_of_the_same_image_settings_and_versions() -> None:
+    text = (ROOT / "docker/kuberay.yaml").read_text()
+    kinds = [item["kind"] for item in yaml.safe_load(text)["items"]]
+    assert kinds == ["Secret", "PersistentVolumeClaim", "RayCluster", "Deployment", "Deployment", "Service"]
+    assert set(re.findall(r"\btuneladder:[\d.]+", text)) == {SERVICES["api"]["image"]}
+    assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", text)) <= KNOWN
+    ray = re.search(r"(?m)^ray==(.*)$", (ROOT / "constraints.txt").read_text())
+    assert ray
+    assert f"rayVersion: {ray[1]}" in text
+    scripts = set(re.findall(r"/opt/tuneladder/(\S+\.\w+)", text + (ROOT / "docker-compose.yml").read_text()))
+    assert {script.strip(",]") for script in scripts} <= {path.name for path in (ROOT / "docker").iterdir()}

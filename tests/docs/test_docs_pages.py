@@ -14,6 +14,7 @@ EXPECTED = {
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "api.md",
     "architecture.md",
     "building_blocks.md",
     "cli.md",

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
@@ -16,7 +17,6 @@ from service.api.auth import Viewer
 from service.api.bodies import JSON
 from service.api.negotiation import offers
 from service.api.openapi import problems, stream
-from service.api.problems import ProblemError
 from service.api.routes.common import MAX_NUMBER, PREFIX, JobId, Limit, find_job
 from service.api.schemas import Event, Page
 from service.api.state import State, StateOf
@@ -90,25 +90,15 @@ async def list_events(
     ] = None,
     limit: Limit = 100,
     last_event_id: Annotated[
-        str | None, Header(description="the last number that you have seen; goes before `after`")
+        int | SkipJsonSchema[None],
+        Header(ge=-1, le=MAX_NUMBER, description="the last number that you have seen; goes before `after`"),
     ] = None,
 ) -> Response:
     """Follow a job: who has seen event n misses nothing by asking for what comes behind n, from any server."""
     job = await find_job(state, caller, job_id)
-    seen = _number(last_event_id) if last_event_id else -1 if after is None else after
+    seen = next((number for number in (last_event_id, after) if number is not None), -1)
     if media_type == SSE:
         return EventStream(state, job, after=seen)
     found = await state.threads.run(state.store.events, job.id, after=seen, limit=limit + 1)
     events = found[:limit]
     return Json(page_view(map(event_view, events), str(events[-1].number) if len(found) > limit else None))
-
-
-def _number(text: str) -> int:
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()) or not -1 <= int(text[:20]) <= MAX_NUMBER:
-        raise ProblemError(
-            "invalid_request",
-            f"Last-Event-ID is the number of an event, got {text[:40]!r}: leave it out",
-            field="header.last-event-id",
-        )
-    return int(text)

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import Asks, People, make_people, serving, settings_for
+from api_parts import Asks, People, make_people, serving, settings_for
 
 from service.api import create_app
 from service.settings import Settings

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from api_parts import LEASE_S, SPEC, Asks, a_job, problem_of, running_job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import LEASE_S, SPEC, Asks, a_job, problem_of, running_job
 
 from service.api import schemas
 from service.documents import parse_spec
@@ -72,11 +72,11 @@ def test_a_key_makes_one_job_when_it_comes_many_times_at_once(ask: Asks, store: 
     assert len(store.jobs()) == 1
 
 
-@pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 201])
-def test_a_key_that_is_none_is_refused(ask: Asks, store: Store, key: str) -> None:
-    response = ask("ann", "POST", "/v1/jobs", json=SPEC, headers={"Idempotency-Key": key.encode()})
-    assert response.status_code == 422
-    assert problem_of(response)["field"] == "header.idempotency-key"
+def test_a_key_that_is_none_is_refused(ask: Asks, store: Store) -> None:
+    for key in ("", "a b", "ä", "x" * 201):
+        response = ask("ann", "POST", "/v1/jobs", json=SPEC, headers={"Idempotency-Key": key.encode()})
+        assert (key, response.status_code) == (key, 422)
+        assert problem_of(response)["field"] == "header.idempotency-key"
     assert not store.jobs()
 
 
@@ -142,13 +142,13 @@ def test_jobs_that_come_while_a_list_is_read_repeat_none_and_hide_none(ask: Asks
     assert before <= set(seen)
 
 
-@pytest.mark.parametrize("cursor", ["zz", "1~", "~", "12~abc", "2020-01-01~x", "a" * 101, "x\x00"])
-@pytest.mark.parametrize("sort", ["created", "updated", "priority"])
-def test_a_cursor_of_nobody_is_no_fault_of_the_server(ask: Asks, sort: str, cursor: str) -> None:
-    response = ask("ann", "GET", "/v1/jobs", params={"sort": sort, "cursor": cursor})
-    if response.status_code != 200:
-        assert response.status_code == 422
-        assert problem_of(response)["field"] == "query.cursor"
+def test_a_cursor_of_nobody_is_no_fault_of_the_server(ask: Asks) -> None:
+    for cursor in ("zz", "1~", "~", "12~abc", "9" * 30 + "~x", "2020-01-01~x", "a" * 101, "x\x00"):
+        for sort in ("created", "updated", "priority"):
+            response = ask("ann", "GET", "/v1/jobs", params={"sort": sort, "cursor": cursor})
+            if response.status_code != 200:
+                assert (cursor, sort, response.status_code) == (cursor, sort, 422)
+                assert problem_of(response)["field"] == "query.cursor"
 
 
 def test_a_job_is_paused_resumed_and_cancelled(ask: Asks, store: Store) -> None:
@@ -177,29 +177,28 @@ def test_a_running_job_is_paused_at_the_end_of_its_leg(ask: Asks, store: Store) 
     assert (back.status_code, back.json()["wish"]) == (200, None)
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"priority": 1001}, "body.priority"),
-        ({"priority": "3"}, "body.priority"),
-        ({"priority": 1.5}, "body.priority"),
-        ({"priority": True}, "body.priority"),
-        ({"priority": 10**30}, "priority"),
-        ({}, "body.priority"),
-        ({"priority": 1, "more": 2}, "body.more"),
-        ([1], "body"),
-    ],
-)
-def test_a_priority_that_is_none_is_refused(ask: Asks, store: Store, body: object, field: str) -> None:
+BAD_PRIORITIES: list[tuple[object, str]] = [
+    ({"priority": 1001}, "body.priority"),
+    ({"priority": "3"}, "body.priority"),
+    ({"priority": 1.5}, "body.priority"),
+    ({"priority": True}, "body.priority"),
+    ({"priority": 10**30}, "priority"),
+    ({}, "body.priority"),
+    ({"priority": 1, "more": 2}, "body.more"),
+    ([1], "body"),
+]
+
+
+def test_a_priority_that_is_none_is_refused(ask: Asks, store: Store) -> None:
     job = a_job(store)
-    response = ask("ann", "PUT", f"/v1/jobs/{job.id}/priority", json=body)
-    assert response.status_code == 422
-    assert problem_of(response)["field"] == field
+    for body, field in BAD_PRIORITIES:
+        response = ask("ann", "PUT", f"/v1/jobs/{job.id}/priority", json=body)
+        assert (body, response.status_code, problem_of(response)["field"]) == (body, 422, field)
     assert store.job(job.id).priority == 0
 
 
 def test_a_priority_is_set(ask: Asks, store: Store) -> None:
     job = a_job(store)
-    response = ask("ann", "PUT", f"/v1/jobs/{job.id}/priority", json={"priority": -5})
+    response = ask("ann", "PUT", f"/v1/jobs/{job.id}/priority", json={"priority": -5.0})
     assert (response.status_code, response.json()["priority"]) == (200, -5)
     assert store.job(job.id).priority == -5

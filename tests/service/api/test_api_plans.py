@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from served import SPEC, settings_for
+from api_parts import SPEC, settings_for
 
 from service.api import dry_runs, schemas
 from service.api.dry_runs import DryRuns

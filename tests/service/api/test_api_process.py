@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from api_parts import SPEC, a_job
 from httpx_sse import connect_sse
-from served import SPEC, a_job
 
 from service.store import Role, Store, sqlite_url
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import BUNDLE_FILES, Asks, a_job, finished_job, problem_of, running_job
+from api_parts import BUNDLE_FILES, Asks, a_job, finished_job, problem_of, running_job
 
 from service.api import schemas
 from service.api.bundles import BundleArchive

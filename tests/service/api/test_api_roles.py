@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from served import SPEC, Asks, People, a_job, add_expired, finished_job, problem_of, running_job
+from api_parts import SPEC, Asks, People, a_job, add_expired, finished_job, problem_of, running_job
 
 from service.store import Role, Store
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from api_parts import SPEC, Asks, People, problem_of, serving, settings_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import SPEC, Asks, People, problem_of, serving, settings_for
 
 from service.api import create_app
 from service.api.bodies import MAX_YAML_BYTES, parse_json, parse_yaml
@@ -32,69 +32,63 @@ def spec_text(**changes: Any) -> str:
     return json.dumps(SPEC | changes)
 
 
-@pytest.mark.parametrize(
-    ("content", "headers", "status", "field"),
-    [
-        pytest.param(b"", JSON, 400, "body", id="nothing"),
-        pytest.param(b"", YAML, 422, None, id="nothing, as yaml"),
-        pytest.param(b"{", JSON, 400, "body", id="half"),
-        pytest.param(b"family: [", YAML, 400, "body", id="half yaml"),
-        pytest.param(b"\xff\xfe{}", JSON, 400, "body", id="not utf-8"),
-        pytest.param(b"name: \xc3", YAML, 400, "body", id="not utf-8, as yaml"),
-        pytest.param('{"a": 1, "a": 2}', JSON, 400, "body", id="a key twice"),
-        pytest.param("a: 1\na: 2", YAML, 400, "body", id="a key twice, as yaml"),
-        pytest.param("[1]", JSON, 422, None, id="a list"),
-        pytest.param("null", JSON, 422, None, id="null"),
-        pytest.param("3", YAML, 422, None, id="a number"),
-        pytest.param("[" * 100_000, JSON, 400, "body", id="deep"),
-        pytest.param("[" * 10_000, YAML, 400, "body", id="deep yaml"),
-        pytest.param('{"a":' * 40 + "1" + "}" * 40, JSON, 422, ".".join("a" * 33), id="a little too deep"),
-        pytest.param(BOMB, YAML, 400, "body", id="aliases"),
-        pytest.param("a: &a {b: 1}\nc: {<<: *a}", YAML, 400, "body", id="merged keys"),
-        pytest.param(f'{{"seed": {HUGE}}}', JSON, 400, "body", id="thousands of digits"),
-        pytest.param(f"seed: {HUGE}", YAML, 400, "body", id="thousands of digits, as yaml"),
-        pytest.param(spec_text(seed=2**63), JSON, 422, "seed", id="64 bits"),
-        pytest.param(spec_text(budget={"epochs": 10**30}), JSON, 422, "budget.epochs", id="a huge budget"),
-        pytest.param(spec_text(name="a\x00b"), JSON, 422, "name", id="nul"),
-        pytest.param('{"name": "\\ud800"}', JSON, 422, "name", id="half a surrogate pair"),
-        pytest.param('{"\\u0000": 1}', JSON, 422, "body", id="nul in a key"),
-        pytest.param('{"model": {"x": NaN}}', JSON, 422, "model.x", id="nan"),
-        pytest.param('{"model": {"x": [1, -Infinity]}}', JSON, 422, "model.x.1", id="infinity"),
-        pytest.param('{"model": {"x": 1e999}}', JSON, 422, "model.x", id="beyond floats"),
-        pytest.param("model: {x: .nan}", YAML, 422, "model.x", id="nan, as yaml"),
-        pytest.param("name: 2020-01-01", YAML, 422, "name", id="a date"),
-        pytest.param("name: 2020-13-41", YAML, 400, "body", id="a date that is none"),
-        pytest.param("{1: 2}", YAML, 422, "body", id="a key that is a number"),
-        pytest.param("{[1]: 2}", YAML, 400, "body", id="a key that is a list"),
-        pytest.param("name: !!binary aGk=", YAML, 422, "name", id="bytes"),
-        pytest.param("name: !!set {a, b}", YAML, 422, "name", id="a set"),
-        pytest.param("name: !!python/object/apply:os.system [id]", YAML, 400, "body", id="code"),
-        pytest.param("a: 1\n---\nb: 2", YAML, 400, "body", id="two documents"),
-        pytest.param(f"# {'x' * MAX_YAML_BYTES}", YAML, 413, "body", id="much yaml"),
-        pytest.param(spec_text(famly="mlp"), JSON, 422, "famly", id="an unknown key"),
-        pytest.param(spec_text(data={"name": "digit"}), JSON, 422, "data.name", id="an unknown set"),
-        pytest.param(spec_text(family="rnn"), JSON, 422, "family", id="a family for other data"),
-        pytest.param(
-            spec_text(search={"space": {"lrr": {}}}), JSON, 422, "search.space.lrr", id="an unknown parameter"
-        ),
-        pytest.param(
-            spec_text(search={"space": {"lr": {"low": 2, "high": 1}}}), JSON, 422, "search.space.lr", id="no range"
-        ),
-        pytest.param(spec_text(model={"width": {"a": {"b": 1}}}), JSON, 422, "model.width", id="a nested value"),
-        pytest.param(b"{}", {"Content-Type": "text/plain"}, 415, "header.content-type", id="another type"),
-        pytest.param(b"{}", {}, 415, "header.content-type", id="no type"),
-        pytest.param(
-            b"{}", {"Content-Type": "application/json; charset=latin-1"}, 415, "body", id="another charset"
-        ),
-    ],
-)
-def test_what_is_no_spec_is_refused_with_the_field(
-    *, ask: Asks, store: Store, content: bytes | str, headers: dict[str, str], status: int, field: str | None
-) -> None:
-    response = submit(ask, content, headers)
-    assert response.status_code == status, response.text
-    assert problem_of(response).get("field") == field
-    assert len(response.content) < 5000
+# What it is: the body, its type, the answer, the field that is named.
+REFUSED: dict[str, tuple[bytes | str, dict[str, str], int, str | None]] = {
+    "nothing": (b"", JSON, 400, "body"),
+    "nothing, as yaml": (b"", YAML, 422, None),
+    "half": (b"{", JSON, 400, "body"),
+    "half yaml": (b"family: [", YAML, 400, "body"),
+    "not utf-8": (b"\xff\xfe{}", JSON, 400, "body"),
+    "not utf-8, as yaml": (b"name: \xc3", YAML, 400, "body"),
+    "a key twice": ('{"a": 1, "a": 2}', JSON, 400, "body"),
+    "a key twice, as yaml": ("a: 1\na: 2", YAML, 400, "body"),
+    "a list": ("[1]", JSON, 422, None),
+    "null": ("null", JSON, 422, None),
+    "a number": ("3", YAML, 422, None),
+    "deep": ("[" * 100_000, JSON, 400, "body"),
+    "deep yaml": ("[" * 10_000, YAML, 400, "body"),
+    "a little too deep": ('{"a":' * 40 + "1" + "}" * 40, JSON, 422, ".".join("a" * 33)),
+    "aliases": (BOMB, YAML, 400, "body"),
+    "merged keys": ("a: &a {b: 1}\nc: {<<: *a}", YAML, 400, "body"),
+    "thousands of digits": (f'{{"seed": {HUGE}}}', JSON, 400, "body"),
+    "thousands of digits, as yaml": (f"seed: {HUGE}", YAML, 400, "body"),
+    "64 bits": (spec_text(seed=2**63), JSON, 422, "seed"),
+    "a huge budget": (spec_text(budget={"epochs": 10**30}), JSON, 422, "budget.epochs"),
+    "nul": (spec_text(name="a\x00b"), JSON, 422, "name"),
+    "half a surrogate pair": ('{"name": "\\ud800"}', JSON, 422, "name"),
+    "nul in a key": ('{"\\u0000": 1}', JSON, 422, "body"),
+    "nan": ('{"model": {"x": NaN}}', JSON, 422, "model.x"),
+    "infinity": ('{"model": {"x": [1, -Infinity]}}', JSON, 422, "model.x.1"),
+    "beyond floats": ('{"model": {"x": 1e999}}', JSON, 422, "model.x"),
+    "nan, as yaml": ("model: {x: .nan}", YAML, 422, "model.x"),
+    "a date": ("name: 2020-01-01", YAML, 422, "name"),
+    "a date that is none": ("name: 2020-13-41", YAML, 400, "body"),
+    "a key that is a number": ("{1: 2}", YAML, 422, "body"),
+    "a key that is a list": ("{[1]: 2}", YAML, 400, "body"),
+    "bytes": ("name: !!binary aGk=", YAML, 422, "name"),
+    "a set": ("name: !!set {a, b}", YAML, 422, "name"),
+    "code": ("name: !!python/object/apply:os.system [id]", YAML, 400, "body"),
+    "two documents": ("a: 1\n---\nb: 2", YAML, 400, "body"),
+    "much yaml": (f"# {'x' * MAX_YAML_BYTES}", YAML, 413, "body"),
+    "an unknown key": (spec_text(famly="mlp"), JSON, 422, "famly"),
+    "an unknown set": (spec_text(data={"name": "digit"}), JSON, 422, "data.name"),
+    "a family for other data": (spec_text(family="rnn"), JSON, 422, "family"),
+    "an unknown parameter": (spec_text(search={"space": {"lrr": {}}}), JSON, 422, "search.space.lrr"),
+    "no range": (spec_text(search={"space": {"lr": {"low": 2, "high": 1}}}), JSON, 422, "search.space.lr"),
+    "a nested value": (spec_text(model={"width": {"a": {"b": 1}}}), JSON, 422, "model.width"),
+    "another type": (b"{}", {"Content-Type": "text/plain"}, 415, "header.content-type"),
+    "no type": (b"{}", {}, 415, "header.content-type"),
+    "another charset": (b"{}", {"Content-Type": "application/json; charset=latin-1"}, 415, "body"),
+}
+
+
+def test_what_is_no_spec_is_refused_with_the_field(ask: Asks, store: Store) -> None:
+    got = {}
+    for name, (content, headers, _, _) in REFUSED.items():
+        response = submit(ask, content, headers)
+        got[name] = (response.status_code, problem_of(response).get("field"))
+        assert len(response.content) < 5000
+    assert got == {name: (status, field) for name, (_, _, status, field) in REFUSED.items()}
     assert not store.jobs()
 
 

@@ -213,10 +213,16 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(served: Served, ada: Person) -
     assert f"job {job} left is cancelled" in ada.run("watch", job, code=1).stderr
 
 
+def restore_interrupts() -> None:
+    """Let Ctrl-C end a command where the tests themselves run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def started(person: Person, *words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         person.command(*words), env=person.variables(), cwd=person.folder, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, bufsize=1,
+        preexec_fn=restore_interrupts,  # noqa: PLW1509  it takes no lock
     )  # fmt: skip
 
 

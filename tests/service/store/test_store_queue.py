@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -194,39 +194,59 @@ def test_deaths_in_a_row_are_counted_until_a_leg_is_recorded(store: Store, clock
     assert store.job(job.id).num_deaths == 0
 
 
-def test_a_stale_attempt_records_nothing(store: Store, clock: TurnedClock) -> None:
-    """Whatever a worker that lost its lease does: the store stays as it was."""
-    job = queued_job(store)
-    first = store.fenced(job.id, claim(store).attempt)
-    record_plan(first, job.id)
-    first.record_round(job.id, stage=0, round_number=0, trials=new_trials(range(2)), rungs=[2])
-    clock.turn(LEASE_S + 1)
-    claim(store, "w2")
-    before = store.job(job.id), store.trials(job.id), store.stages(job.id), store.events(job.id)
+def writes(store: Store, job_id: str) -> list[Callable[[], object]]:
+    """All that is recorded of a job while it runs."""
     leg = a_leg([0, 1])
-    writes = [
-        lambda: record_plan(first, job.id),
-        lambda: first.record_round(job.id, stage=0, round_number=1, trials=new_trials([2]), rungs=[2]),
-        lambda: first.record_leg(job.id, leg, a_result(leg), "f"),
-        lambda: first.stop_trials(job.id, [0]),
-        lambda: first.record_stage_outcome(job.id, 0, {}),
-        lambda: first.record_probe(job.id, leg, a_result(a_leg([0])), "f"),
-        lambda: first.claim_test_read(job.id, 0),
-        lambda: first.record_test_metrics(job.id, {}),
-        lambda: first.record_export(job.id, 0, "/x"),
-        lambda: first.start_job(job.id),
-        lambda: first.finish_job(job.id, best_trial=0, result={}),
-        lambda: first.fail_job(job.id, "x"),
-        lambda: first.cancel_job(job.id),
-        lambda: first.pause_job(job.id),
-        lambda: first.add_active_time(job.id, 1.0),
-        lambda: first.record_tracked(job.id, []),
-        lambda: first.forget_tracked(job.id),
+    return [
+        lambda: record_plan(store, job_id),
+        lambda: store.record_round(job_id, stage=0, round_number=1, trials=new_trials([2]), rungs=[2]),
+        lambda: store.record_leg(job_id, leg, a_result(leg), "f"),
+        lambda: store.stop_trials(job_id, [0]),
+        lambda: store.record_stage_outcome(job_id, 0, {}),
+        lambda: store.record_probe(job_id, leg, a_result(a_leg([0])), "f"),
+        lambda: store.claim_test_read(job_id, 0),
+        lambda: store.record_test_metrics(job_id, {}),
+        lambda: store.record_export(job_id, 0, "/x"),
+        lambda: store.start_job(job_id),
+        lambda: store.finish_job(job_id, best_trial=0, result={}),
+        lambda: store.fail_job(job_id, "x"),
+        lambda: store.cancel_job(job_id),
+        lambda: store.pause_job(job_id),
     ]
-    for write in writes:
+
+
+def everything_of(store: Store, job_id: str) -> tuple:
+    return store.job(job_id), store.trials(job_id), store.stages(job_id), store.events(job_id)
+
+
+@pytest.mark.parametrize("what", ["taken over", "given back", "cancelled"])
+def test_an_attempt_that_is_over_records_nothing(store: Store, clock: TurnedClock, what: str) -> None:
+    """Whatever a worker does that lost its job, or gave it away: the store stays as it was."""
+    job = queued_job(store)
+    fenced = store.fenced(job.id, claim(store).attempt)
+    record_plan(fenced, job.id)
+    fenced.record_round(job.id, stage=0, round_number=0, trials=new_trials(range(2)), rungs=[2])
+    clock.turn(LEASE_S + 1)
+    match what:
+        case "taken over":
+            claim(store, "w2")
+        case "given back":
+            store.release_job(job.id, 1)
+        case "cancelled":
+            store.ask_for(job.id, Wish.CANCEL)
+    before = everything_of(store, job.id)
+    for write in writes(fenced, job.id):
         with pytest.raises(LeaseLostError, match="got attempt 1 of job"):
             write()
-    assert (store.job(job.id), store.trials(job.id), store.stages(job.id), store.events(job.id)) == before
+    if what == "taken over":
+        for write in (
+            lambda: fenced.add_active_time(job.id, 1.0),
+            lambda: fenced.record_tracked(job.id, []),
+            lambda: fenced.forget_tracked(job.id),
+        ):
+            with pytest.raises(LeaseLostError, match="got attempt 1 of job"):
+                write()
+    assert everything_of(store, job.id) == before
 
 
 def test_a_fenced_store_writes_time_and_tracking_behind_the_end(store: Store) -> None:

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 from story import a_leg, a_result, queued_job, record_plan
 
-from service.errors import LeaseLostError
-from service.store import JobState, Store
+from service.errors import LeaseLostError, StoreUnavailableError
+from service.store import JobState, PostgresOptions, Store
 
 HERE = Path(__file__).parent
 
@@ -90,6 +92,28 @@ def test_the_limit_of_an_owner_holds_in_a_race(store: Store) -> None:
             )
     said = race(CLAIM_UP_TO, [[store.url, f"w{n}"] for n in range(6)])
     assert Counter(owner for one in said for owner in one) == {"ann": 2, "bob": 2}
+
+
+def test_claims_come_one_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a claim another one begins: it has to wait, or both would count the same running jobs."""
+    monkeypatch.setattr("service.store.engines.BUSY_TIMEOUT_S", 0.05)
+    for _ in range(2):
+        store.create_job(name="job", spec={}, spec_fingerprint="f", base_dir="/", seed=0, owner="ann")
+    options = {"lease_s": 60.0, "max_running_per_owner": 1}
+    waited: list[StoreUnavailableError] = []
+    with Store.open(store.url, postgres=PostgresOptions(lock_timeout_s=0.05)) as other:
+
+        def meet(*given: Any) -> None:  # connection, cursor, statement, ...
+            if given[2].startswith("UPDATE jobs") and not waited:
+                with pytest.raises(StoreUnavailableError, match="try again") as raised:
+                    other.claim_job(worker="other", **options)  # type: ignore[arg-type]
+                waited.append(raised.value)
+
+        event.listen(store._engine, "before_cursor_execute", meet)
+        first = store.claim_job(worker="first", **options)  # type: ignore[arg-type]
+        assert first is not None
+        assert len(waited) == 1
+        assert other.claim_job(worker="other", **options) is None  # type: ignore[arg-type]
 
 
 CLAIM_AND_DIE = """

@@ -77,7 +77,8 @@ def test_jobs_that_share_a_machine_share_its_cores_and_each_holds_its_slots() ->
 def test_errands_are_told_apart() -> None:
     job = Errand(kind="job", job_id="a", attempt=1)
     export = Errand(kind="export", job_id="a", attempt=1, export_id=7)
-    assert len({job.key, export.key, Errand(kind="job", job_id="b", attempt=1).key}) == 3
+    others = [Errand(kind="job", job_id="b", attempt=1), Errand(kind="job", job_id="a", attempt=2)]
+    assert len({job.key, export.key, *(one.key for one in others)}) == 4
 
 
 FAMILY = """
