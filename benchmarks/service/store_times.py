@@ -60,6 +60,7 @@ def _operations(store: Store, seeded: Seeded) -> Iterator[tuple[str, Callable[[]
     yield "show a job by a prefix", lambda: store.job(rng.choice(ids)[:11])
     yield "list, first page", lambda: store.job_rows(limit=50)
     yield "list, first page with documents", lambda: store.jobs(limit=50)
+    yield "tallies of 50 jobs", lambda: store.tallies([job.id for job in store.job_rows(limit=50)])
     yield "list, deep page", lambda: store.job_rows(limit=50, after=deep["created"])
     for state in (JobState.RUNNING, JobState.QUEUED, JobState.COMPLETED):
         yield f"list, {state}", partial(store.job_rows, limit=50, state=state)

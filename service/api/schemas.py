@@ -55,6 +55,14 @@ class JobSummary(Answer):
     active_s: float = Field(description="run time, over all its attempts")
 
 
+class ListedJob(JobSummary):
+    """A job in a list, with what it has come to so far."""
+
+    num_trials: int
+    num_epochs: int = Field(description="of all its trials")
+    best_value: float | None = Field(description="the winner's, of the objective, once there is one")
+
+
 class Job(JobSummary):
     """A job, whole."""
 

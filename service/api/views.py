@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi.responses import Response
@@ -18,6 +19,7 @@ from service.store import (
     JobRecord,
     JobSummary,
     StageRecord,
+    Tally,
     TimedMeasurement,
     TokenRecord,
     TrialRecord,
@@ -43,8 +45,13 @@ def page_view(items: Iterable[Document], next_cursor: str | None = None) -> Docu
 
 
 def job_summary_view(job: JobSummary) -> Document:
-    """Show a job in a list."""
+    """Show what is known of a job without its documents."""
     return {name: getattr(job, name) for name in _SUMMARY_FIELDS}
+
+
+def listed_job_view(job: JobSummary, tally: Tally) -> Document:
+    """Show a job in a list."""
+    return job_summary_view(job) | asdict(tally)
 
 
 def job_view(job: JobRecord) -> Document:

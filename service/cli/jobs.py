@@ -13,8 +13,8 @@ from rich.table import Column, Table
 from service.cli.display import standing_parts
 from service.cli.options import JobArgument, JsonOption, make_console, write_json
 from service.cli.places import HomeChoice, Place, ProfileOption, UrlOption, find_place
-from service.cli.reading import open_reader
-from service.cli.records import JobLike
+from service.cli.reading import Listed, open_reader
+from service.cli.records import JobLike, TallyLike
 from service.cli.results import heading, job_summary, params_text, print_next, print_result, state_text, value_text
 from service.cli.views import JobView, Standing
 from service.errors import ConflictError
@@ -42,34 +42,38 @@ def jobs(
     with open_reader(find_place(home, url, profile)) as reader:
         found = reader.jobs(limit=limit, state=state, name=name, owner=owner)
     if as_json:
-        write_json([_listed(job) for job in found])
+        write_json([_listed(job, tally) for job, tally in found])
     else:
         make_console().print(_jobs_table(found))
 
 
-def _listed(job: JobLike) -> dict[str, Any]:
+def _described(job: JobLike) -> dict[str, Any]:
     rest = {"created_at": job.created_at.isoformat(), "owner": job.owner, "priority": job.priority}
     return job_summary(job) | rest
 
 
-def _jobs_table(found: Sequence[JobLike]) -> Table:
+def _listed(job: JobLike, tally: TallyLike) -> dict[str, Any]:
+    counted = {"num_trials": tally.num_trials, "num_epochs": tally.num_epochs, "best_value": tally.best_value}
+    return _described(job) | counted
+
+
+def _jobs_table(found: Listed) -> Table:
     """List jobs, one a row; owners and priorities where they differ."""
-    with_owner, with_priority = len({job.owner for job in found}) > 1, any(job.priority for job in found)
+    with_owner = len({job.owner for job, _ in found}) > 1
+    with_priority = any(job.priority for job, _ in found)
     whole = Column("job", no_wrap=True, overflow="ignore", min_width=13)  # to be copied
     names = ["name", *(["owner"] if with_owner else []), *(["priority"] if with_priority else [])]
     names += ["state", "created", "trials", "epochs", "best", "message"]
     table = Table(whole, *names, box=None, pad_edge=False)
-    for job in found:
-        summary = job_summary(job)
-        value = ((summary["best"] or {}).get("metrics") or {}).get(job.metric or "")
+    for job, tally in found:
         cells = [job.id, job.name, *([job.owner] if with_owner else [])]
         cells += [str(job.priority)] if with_priority else []
         cells += [
             state_text(job),
             _moment(job.created_at),
-            str(summary["num_trials"] or ""),
-            str(summary["num_epochs"] or ""),
-            f"{job.metric} {value_text(value)}" if value is not None else "",
+            str(tally.num_trials or ""),
+            str(tally.num_epochs or ""),
+            f"{job.metric} {value_text(tally.best_value)}" if tally.best_value is not None else "",
             job.message or "",
         ]
         table.add_row(*cells)
@@ -100,7 +104,7 @@ def show(
         ]
         times = {"started_at": found.started_at, "ended_at": found.ended_at}
         rest = {name: at.isoformat() if at else None for name, at in times.items()}
-        write_json(_listed(found) | rest | {"wish": found.wish, "stages": described, "spec": found.spec})
+        write_json(_described(found) | rest | {"wish": found.wish, "stages": described, "spec": found.spec})
         return
     _print_standing(found, Standing.of_record(stages, trials, mode=found.mode))
     if found.result:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.cli.places import Place, ask_server
-from service.cli.records import JobLike, StageLike, TrialLike
+from service.cli.records import JobLike, StageLike, TallyLike, TrialLike
 from service.cli.results import trial_record
 from service.errors import NotFoundError
 from service.home import Home
@@ -19,12 +19,14 @@ if TYPE_CHECKING:  # a command imports the one that it asks
     from service.client import Client
     from service.store import Store
 
+Listed = Sequence[tuple[JobLike, TallyLike]]
+
 
 class Reader(Protocol):
     """Answers questions about jobs."""
 
-    def jobs(self, *, limit: int, state: str | None, name: str | None, owner: str | None) -> Sequence[JobLike]:
-        """List jobs, newest first."""
+    def jobs(self, *, limit: int, state: str | None, name: str | None, owner: str | None) -> Listed:
+        """List jobs with what they have come to, newest first."""
         ...
 
     def job(self, id_or_prefix: str | None) -> JobLike:
@@ -86,12 +88,14 @@ class HomeReader:
     store: Store
     home: Path
 
-    def jobs(self, *, limit: int, state: str | None, name: str | None, owner: str | None) -> Sequence[JobLike]:
+    def jobs(self, *, limit: int, state: str | None, name: str | None, owner: str | None) -> Listed:
         """See `Reader`."""
         from service.store import JobState
 
         wanted = JobState(state) if state else None
-        return self.store.jobs(limit=limit, state=wanted, name=name, owner=owner)
+        found = self.store.jobs(limit=limit, state=wanted, name=name, owner=owner)
+        tallies = self.store.tallies([job.id for job in found])
+        return [(job, tallies[job.id]) for job in found]
 
     def job(self, id_or_prefix: str | None) -> JobLike:
         """See `Reader`."""
@@ -135,9 +139,9 @@ class ServerReader:
 
     client: Client
 
-    def jobs(self, *, limit: int, state: str | None, name: str | None, owner: str | None) -> Sequence[JobLike]:
+    def jobs(self, *, limit: int, state: str | None, name: str | None, owner: str | None) -> Listed:
         """See `Reader`."""
-        return list(self.client.jobs(limit=limit, state=state, name=name, owner=owner))
+        return [(job, job) for job in self.client.jobs(limit=limit, state=state, name=name, owner=owner)]
 
     def job(self, id_or_prefix: str | None) -> JobLike:
         """See `Reader`."""

@@ -46,6 +46,17 @@ class JobLike(Protocol):
     def result(self) -> Mapping[str, Any] | None: ...
 
 
+class TallyLike(Protocol):
+    """What a job has come to so far."""
+
+    @property
+    def num_trials(self) -> int | None: ...
+    @property
+    def num_epochs(self) -> int | None: ...
+    @property
+    def best_value(self) -> float | None: ...
+
+
 class StageLike(Protocol):
     """A stage and its outcome."""
 

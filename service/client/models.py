@@ -27,7 +27,10 @@ class Page(Model, Generic[T]):
 
 
 class Job(Model):
-    """A job: what was submitted, where it stands, what came out. Lists leave out spec, plan and result."""
+    """A job: what was submitted, where it stands, what came out.
+
+    Lists leave out spec, plan and result, and say in their place what it has come to so far.
+    """
 
     id: str
     name: str
@@ -46,6 +49,9 @@ class Job(Model):
     num_events: int = 0
     wish: str | None = None
     worker: str | None = None
+    num_trials: int | None = None  # this and the next two in lists alone
+    num_epochs: int | None = None
+    best_value: float | None = None
     spec: Mapping[str, Any] | None = None
     plan: Mapping[str, Any] | None = None
     result: Mapping[str, Any] | None = None

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, case, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.errors import InvalidSpecError
 from service.store.database import Database
-from service.store.records import JobRecord, JobSummary
+from service.store.records import JobRecord, JobSummary, Tally
 from service.store.rows import SUMMARY_COLUMNS, job_record, job_summary
 from service.store.states import JobState
-from service.store.tables import JobRow
+from service.store.tables import JobRow, TrialRow
 
 JobSort = Literal["created", "updated", "priority"]
 
@@ -78,6 +78,28 @@ class Lists(Database):
         query = _page(select(*SUMMARY_COLUMNS).where(*wanted), limit, after, sort, descending)
         with self._reading() as session:
             return tuple(job_summary(row) for row in session.execute(query))
+
+    def tallies(self, job_ids: Collection[str]) -> dict[str, Tally]:
+        """Count the trials and epochs of several jobs, and give their winners' values, in one query."""
+        is_best = TrialRow.number == JobRow.best_trial
+        query = (
+            select(
+                TrialRow.job_id,
+                func.count().label("num_trials"),
+                func.sum(TrialRow.epochs).label("num_epochs"),
+                func.max(case((is_best, TrialRow.best_value))).label("best_value"),
+            )
+            .join(JobRow, JobRow.id == TrialRow.job_id)
+            .where(TrialRow.job_id.in_(job_ids))
+            .group_by(TrialRow.job_id)
+        )
+        tallies = dict.fromkeys(job_ids, Tally())
+        with self._reading() as session:
+            for row in session.execute(query):
+                tallies[row.job_id] = Tally(
+                    num_trials=row.num_trials, num_epochs=int(row.num_epochs), best_value=row.best_value
+                )
+        return tallies
 
     def num_jobs(self, *, owner: str | None = None) -> dict[JobState, int]:
         """Count the jobs in each state."""

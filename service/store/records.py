@@ -44,6 +44,15 @@ class JobSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What a job has come to so far."""
+
+    num_trials: int = 0
+    num_epochs: int = 0
+    best_value: float | None = None  # the winner's, once there is one
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobRecord(JobSummary):
     """A job: what was submitted, where it stands, what came out."""
 

@@ -12,10 +12,10 @@ from service.api.bodies import JSON, YAML_TYPES, check_media_type, read_model
 from service.api.openapi import Responses, json_body, problems, spec_body
 from service.api.problems import ProblemError
 from service.api.routes.common import PREFIX, AsJson, Cursor, JobId, Limit, bad_cursor, find_job, find_job_now
-from service.api.schemas import MAX_PRIORITY, Job, JobSummary, Page, PriorityRequest
+from service.api.schemas import MAX_PRIORITY, Job, ListedJob, Page, PriorityRequest
 from service.api.specs import base_folder, read_spec
 from service.api.state import State, StateOf
-from service.api.views import Json, job_summary_view, job_view, page_view
+from service.api.views import Document, Json, job_view, listed_job_view, page_view
 from service.errors import InvalidSpecError
 from service.store import JobRecord, JobSort, JobState, Submission, Wish, job_cursor
 
@@ -99,7 +99,7 @@ def _submit(
     "",
     operation_id="list_jobs",
     summary="List jobs",
-    response_model=Page[JobSummary],
+    response_model=Page[ListedJob],
     responses=problems(),
 )
 async def list_jobs(
@@ -127,9 +127,9 @@ async def list_jobs(
             field="query.owner",
         )
     by = cast(JobSort, sort.removeprefix("-"))
-    try:
-        found = await state.threads.run(
-            state.store.job_rows,
+
+    def page() -> Document:
+        found = state.store.job_rows(
             limit=limit + 1,
             after=cursor,
             state=job_state,
@@ -138,10 +138,15 @@ async def list_jobs(
             sort=by,
             descending=sort.startswith("-"),
         )
+        jobs = found[:limit]
+        tallies = state.store.tallies([job.id for job in jobs])
+        items = [listed_job_view(job, tallies[job.id]) for job in jobs]
+        return page_view(items, job_cursor(jobs[-1], by) if len(found) > limit else None)
+
+    try:
+        return Json(await state.threads.run(page))
     except InvalidSpecError as error:
         raise bad_cursor(cursor, error) from None
-    jobs = found[:limit]
-    return Json(page_view(map(job_summary_view, jobs), job_cursor(jobs[-1], by) if len(found) > limit else None))
 
 
 @router.get(

@@ -84,7 +84,7 @@ def test_an_answer_is_what_the_document_says(ask: Asks, store: Store) -> None:
     job = running_job(store)
     a_job(store)
     schemas.Job.model_validate(ask("ann", "GET", f"/v1/jobs/{job.id}").json())
-    schemas.Page[schemas.JobSummary].model_validate(ask("ann", "GET", "/v1/jobs").json())
+    schemas.Page[schemas.ListedJob].model_validate(ask("ann", "GET", "/v1/jobs").json())
     schemas.Page[schemas.Event].model_validate(ask("ann", "GET", f"/v1/jobs/{job.id}/events").json())
 
 

@@ -131,6 +131,14 @@ def test_tables_of_a_server_are_those_of_its_home(served: Served, ada: Person, f
     for words in (["trials", finished], ["trials", finished, "--json"], ["show", finished, "--json"]):
         there, here = ada.run(*words), ada.run(*words, "--home", served.home)
         assert there.stdout.replace('"bundle": null', "") == re.sub('"bundle": "[^"]*"', "", here.stdout)
+    there, here = (
+        ada.run("jobs", "--name", "finished"),
+        ada.run("jobs", "--name", "finished", "--home", served.home),
+    )
+    assert there.stdout == here.stdout
+    assert re.search(rf"{finished} .* 4 +12 +val_accuracy 0\.9 ", there.stdout)
+    (listed,) = ada.ask("jobs", "--name", "finished")
+    assert (listed["num_trials"], listed["num_epochs"], listed["best_value"]) == (4, 12, pytest.approx(0.9))
     there, here = ada.run("best", finished), ada.run("best", finished, "--home", served.home)
     assert there.stdout.partition("bundle: ")[0] == here.stdout.partition("bundle: ")[0]
     assert "winner: trial 1, val_accuracy 0.9 at epoch 4" in there.stdout

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from story import a_leg, a_result, queued_job, running_job
 
 from service.errors import InvalidSpecError, NotFoundError
-from service.store import JobRecord, JobSort, JobState, JobSummary, Store, Wish, job_cursor
+from service.store import JobRecord, JobSort, JobState, JobSummary, Store, Tally, Wish, job_cursor
 
 SORTS: tuple[JobSort, ...] = ("created", "updated", "priority")
 
@@ -163,6 +163,17 @@ def test_a_job_of_another_owner_is_not_found(store: Store) -> None:
     for text in (job.id, job.id[:6]):
         with pytest.raises(NotFoundError, match=f"no job has the id '{text}'"):
             store.job(text, owner="ann")
+
+
+def test_what_several_jobs_have_come_to_is_counted_at_once(store: Store) -> None:
+    fresh, run = queued_job(store), running_job(store)
+    for numbers, start, end in (([0, 1], 0, 2), ([0], 2, 6)):
+        leg = a_leg(numbers, start=start, end=end)
+        store.record_leg(run.id, leg, a_result(leg), "f")
+    assert store.tallies([fresh.id, run.id]) == {fresh.id: Tally(), run.id: Tally(num_trials=3, num_epochs=8)}
+    store.finish_job(run.id, best_trial=0, result={})
+    assert store.tallies([run.id])[run.id].best_value == store.trial(run.id, 0).best_value is not None
+    assert store.tallies([]) == {}
 
 
 def test_the_measurements_of_several_trials_come_at_once(store: Store) -> None:
