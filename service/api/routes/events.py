@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
@@ -90,13 +89,13 @@ async def list_events(
     ] = None,
     limit: Limit = 100,
     last_event_id: Annotated[
-        int | SkipJsonSchema[None],
+        int,
         Header(ge=-1, le=MAX_NUMBER, description="the last number that you have seen; goes before `after`"),
-    ] = None,
+    ] = -1,
 ) -> Response:
     """Follow a job: who has seen event n misses nothing by asking for what comes behind n, from any server."""
     job = await find_job(state, caller, job_id)
-    seen = next((number for number in (last_event_id, after) if number is not None), -1)
+    seen = last_event_id if last_event_id >= 0 or after is None else after
     if media_type == SSE:
         return EventStream(state, job, after=seen)
     found = await state.threads.run(state.store.events, job.id, after=seen, limit=limit + 1)
