@@ -30,6 +30,10 @@ number = 0
 """
 
 
+# Two minutes each, and the same requests: every other test of the API runs on both databases.
+ONE_DATABASE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+
+
 def run(url: str, headers: dict[str, str], folder: Path, config: str, *, phases: str, num_examples: int) -> str:
     """Run schemathesis with all its checks; gives what it says."""
     (folder / "schemathesis.toml").write_text(config)
@@ -62,6 +66,7 @@ def num_operations(url: str) -> int:
     return len(list(operations(httpx.get(f"{url}/openapi.json").json())))
 
 
+@ONE_DATABASE
 @pytest.mark.slow
 def test_whatever_an_administrator_sends_the_document_holds(
     url: str, store: Store, people: People, home: Path, tmp_path: Path
@@ -76,6 +81,7 @@ def test_whatever_an_administrator_sends_the_document_holds(
     assert "401/403" not in output
 
 
+@ONE_DATABASE
 @pytest.mark.slow
 def test_whatever_is_asked_about_a_job_the_document_holds(
     url: str, store: Store, people: People, home: Path, tmp_path: Path
