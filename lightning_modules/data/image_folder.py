@@ -30,8 +30,8 @@ class ImageFolderSource(SplitSource):
         test_folder: One like it that is the test split.
         image_size: Height and width to resize to; None where all images have one size.
         channels: 1 for grey, 3 for colours.
-        memory_limit_gib: What would be larger is not held in memory: it is standardized into files once, and batches
-            are read from there.
+        memory_limit_gib: What would be larger is not held in memory: it is standardized into files once, and
+            batches are read from there.
     """
 
     folder: Path
