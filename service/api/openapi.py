@@ -94,7 +94,9 @@ def describe(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for model in _REQUESTS:
-        schemas |= _definitions(model)
+        for name, part in _definitions(model).items():
+            if schemas.setdefault(name, part) != part:
+                raise RuntimeError(f"a name in the document stands for one thing, {name} for two: rename one")
     roles = _roles(routers)
     for _, _, operation in operations(document):
         operation["x-role"] = roles.get(operation["operationId"])

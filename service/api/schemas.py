@@ -138,7 +138,7 @@ class Event(Answer):
     data: dict[str, Any]
 
 
-class Export(Answer):
+class BundleExport(Answer):
     """A bundle that was written or asked for."""
 
     id: int

@@ -16,7 +16,7 @@ from service.api.negotiation import offers
 from service.api.openapi import Responses, json_body, problems, stream
 from service.api.problems import ProblemError
 from service.api.routes.common import MAX_NUMBER, PREFIX, AsJson, JobId, find_job_now
-from service.api.schemas import Export, ExportRequest, Page
+from service.api.schemas import BundleExport, ExportRequest, Page
 from service.api.state import State, StateOf
 from service.api.views import Document, Json, export_view, page_view
 from service.errors import NotFoundError
@@ -35,7 +35,7 @@ _ARCHIVE: Responses = {
     operation_id="request_export",
     summary="Ask for a bundle",
     status_code=202,
-    response_model=Export,
+    response_model=BundleExport,
     responses={
         202: {
             "description": "A worker writes it",
@@ -63,7 +63,7 @@ async def request_export(request: Request, state: StateOf, caller: Submitter, jo
     "/exports",
     operation_id="list_exports",
     summary="List a job's bundles",
-    response_model=Page[Export],
+    response_model=Page[BundleExport],
     responses=problems("not_found"),
     dependencies=[AsJson],
 )
@@ -81,7 +81,7 @@ async def list_exports(state: StateOf, caller: Viewer, job_id: JobId) -> Respons
     "/exports/{export_id}",
     operation_id="get_export",
     summary="Show a bundle's state",
-    response_model=Export,
+    response_model=BundleExport,
     responses=problems("not_found"),
     dependencies=[AsJson],
 )
