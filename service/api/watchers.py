@@ -131,7 +131,9 @@ class Watchers:
         # Counted behind the look at the job: whatever led to its state is among these events.
         counts = await self._threads.run(self._store.num_events, [job.id])
         feed.reach(counts.get(job.id, 0))
-        state, last = job.state, min(after, feed.end - 1)
+        # A number beyond the last one is cut to the job's as it was with this state, not to the feed's: the event
+        # that ends the job may have come in between, and would never be given.
+        state, last = job.state, min(after, job.num_events - 1)
         while not self._is_closed:
             for event in await self._next(job.id, feed, last):
                 last = event.number
