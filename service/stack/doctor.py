@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from service.client.profiles import Profiles
 from service.errors import TuneladderError
 from service.settings import Settings
-from service.stack.parts import API_PORT, MLFLOW_PORT, is_free
+from service.stack.ports import API_PORT, MLFLOW_PORT, is_free
 from service.stack.record import StackFile
 from service.store import Store
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httpx
 
-from service.errors import InvalidSettingsError, StoreUnavailableError
+from service.errors import StoreUnavailableError
 from service.settings import Settings
+from service.stack.ports import LOOPBACK
 from service.store import Store
 from service.tracking import UI_ENVIRONMENT, ui_command
 
-API_PORT, MLFLOW_PORT = 8400, 5000  # where people look first; MLflow's own default is the second
-LOOPBACK = "127.0.0.1"
 ANSWER_S = 2.0
 WORKER_PERIODS = 3  # a worker says that it is there three times within a lease
 
@@ -82,49 +80,6 @@ def make_parts(settings: Settings, ports: Mapping[str, int]) -> tuple[Part, ...]
             grace_s=settings.grace_s + 30,
         ),
     )
-
-
-def choose_ports(settings: Settings, remembered: Mapping[str, int], *, port: int | None) -> dict[str, int]:
-    """Choose free ports: those of last time, else the usual ones, else any.
-
-    Args:
-        settings: Say whether MLflow is a part.
-        remembered: The ports of last time.
-        port: Of the API, if a person wants that one and no other.
-
-    Raises:
-        InvalidSettingsError: That one is taken.
-    """
-    if port is not None and not is_free(port):
-        raise InvalidSettingsError(
-            f"the port of the API must be free, got {port}: end what listens there, or choose another"
-        )
-    ports = {"api": port or _first_free([remembered.get("api"), API_PORT])}
-    if settings.mlflow_uri is None:
-        ports["mlflow"] = _first_free([remembered.get("mlflow"), MLFLOW_PORT], but=ports["api"])
-    return ports
-
-
-def is_free(port: int) -> bool:
-    """Nobody listens there."""
-    with socket.socket() as knock:
-        knock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # what waits for its last packets is no listener
-        try:
-            knock.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def _first_free(wanted: Sequence[int | None], *, but: int | None = None) -> int:
-    for port in wanted:
-        if port is not None and port != but and is_free(port):
-            return port
-    with socket.socket() as any_port:
-        any_port.bind((LOOPBACK, 0))
-        return int(any_port.getsockname()[1])
 
 
 def _answers(url: str) -> bool:

@@ -14,7 +14,8 @@ from pathlib import Path
 from service.errors import TuneladderError
 from service.settings import Settings
 from service.stack.access import Access, grant_access, withdraw_default
-from service.stack.parts import choose_ports, make_parts
+from service.stack.parts import make_parts
+from service.stack.ports import claim_ports
 from service.stack.processes import ProcessId, end_group
 from service.stack.record import StackFile, StackRecord
 from service.stack.supervisor import LOOK_S, TAIL_LINES, Say, Supervisor
@@ -54,32 +55,24 @@ def up(
     with file.locked():
         before = file.read()
         _end_leftovers(before, say)
-        ports = choose_ports(settings, before.ports, port=port)
-        parts = make_parts(settings, ports)
-        access = grant_access(settings.store_url(), f"http://127.0.0.1:{ports['api']}")
-        told = Up(
-            home=settings.home,
-            urls={part.name: part.url for part in parts if part.url},
-            data_roots=settings.data_roots,
-            access=access,
-        )
-        if detach and (child := os.fork()):  # one thread so far
-            _wait_until_ready(file, child)
-            on_ready(told)
-            return
-        if detach:
-            _leave_terminal(file)
-        supervisor = Supervisor(file=file, parts=parts, ports=ports, say=say)
-        try:
-            supervisor.run(on_ready=lambda: None if detach else on_ready(told))
-            withdraw_default()
-        except TuneladderError as error:
+        with claim_ports(settings, before.ports, port=port) as ports:
+            parts = make_parts(settings, ports)
+            access = grant_access(settings.store_url(), f"http://127.0.0.1:{ports['api']}")
+            told = Up(
+                home=settings.home,
+                urls={part.name: part.url for part in parts if part.url},
+                data_roots=settings.data_roots,
+                access=access,
+            )
+            supervisor = Supervisor(file=file, parts=parts, ports=ports, say=say)
             if not detach:
-                raise
-            sys.stderr.write(f"error: {error}\n")
-            os._exit(error.exit_code)
-        if detach:
-            os._exit(0)
+                supervisor.run(on_ready=lambda: on_ready(told))
+                withdraw_default()
+            elif child := os.fork():  # one thread so far
+                _wait_until_ready(file, child)
+                on_ready(told)
+            else:
+                os._exit(_supervise_alone(supervisor))
 
 
 def down(home: Path, *, grace_s: float, say: Say) -> bool:
@@ -127,6 +120,18 @@ def _end_leftovers(record: StackRecord, say: Say) -> bool:
             say(f"ending {part.name}, left behind by a stack that was killed")
             end_group(part.process, grace_s=10.0)
     return found
+
+
+def _supervise_alone(supervisor: Supervisor) -> int:
+    """Be the process that `up --detach` leaves behind; returns its exit code."""
+    _leave_terminal(supervisor.file)
+    try:
+        supervisor.run(on_ready=lambda: None)
+        withdraw_default()
+    except TuneladderError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
 
 
 def _leave_terminal(file: StackFile) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from service.errors import InvalidSettingsError, TuneladderError
 from service.settings import load_settings
-from service.stack.parts import Part, choose_ports, is_free
+from service.stack.parts import Part
+from service.stack.ports import claim_ports, is_free
 from service.stack.processes import ProcessId
 from service.stack.record import StackFile, StackRecord
 from service.stack.supervisor import MAX_EARLY_DEATHS, Supervisor
@@ -139,8 +140,12 @@ def test_a_part_that_does_not_end_is_ended(file: StackFile, tmp_path: Path) -> N
     assert ProcessId.of(int(marker.read_text())) is None
 
 
+def chosen_ports(remembered: dict[str, int], *, port: int | None = None) -> dict[str, int]:
+    with claim_ports(load_settings(), remembered, port=port) as ports:
+        return ports
+
+
 def test_ports_are_those_of_last_time_then_the_usual_ones_then_any() -> None:
-    settings = load_settings()
     with socket.socket() as taken, socket.socket() as other:
         for one in (taken, other):
             one.bind(("127.0.0.1", 0))
@@ -149,13 +154,25 @@ def test_ports_are_those_of_last_time_then_the_usual_ones_then_any() -> None:
         taken.listen()
         busy = taken.getsockname()[1]
         assert not is_free(busy)
-        assert choose_ports(settings, {"api": free}, port=None)["api"] == free
-        chosen = choose_ports(settings, {"api": busy, "mlflow": busy}, port=None)
+        assert chosen_ports({"api": free})["api"] == free
+        chosen = chosen_ports({"api": busy, "mlflow": busy})
         assert busy not in chosen.values()
         assert len(set(chosen.values())) == 2
         with pytest.raises(InvalidSettingsError, match=f"the port of the API must be free, got {busy}"):
-            choose_ports(settings, {}, port=busy)
+            chosen_ports({}, port=busy)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are claimed on Linux only")
+def test_two_stacks_that_start_at_once_get_ports_of_their_own() -> None:
+    with claim_ports(load_settings(), {}, port=None) as first:
+        assert all(is_free(port) for port in first.values())  # nobody listens yet
+        second = chosen_ports(first)
+        assert not set(first.values()) & set(second.values())
+        with pytest.raises(InvalidSettingsError, match=f"the port of the API must be free, got {first['api']}"):
+            chosen_ports({}, port=first["api"])
+    assert chosen_ports(first) == first
 
 
 def test_a_stack_has_no_mlflow_of_its_own_where_the_settings_name_one() -> None:
-    assert set(choose_ports(load_settings(mlflow_uri="http://mlflow:5000"), {}, port=None)) == {"api"}
+    with claim_ports(load_settings(mlflow_uri="http://mlflow:5000"), {}, port=None) as ports:
+        assert set(ports) == {"api"}
