@@ -20,11 +20,10 @@ HEAD = """\
 people. For Python there is a [client](client.md), for a terminal the [command line](cli.md).
 
 ```console
-$ export SERVER=http://127.0.0.1:8400 TOKEN=tl_...
-$ curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/yaml" -H "Idempotency-Key: monday-1" \\
-       --data-binary @spec.yaml $SERVER/v1/jobs
-$ curl -N -H "Authorization: Bearer $TOKEN" -H "Accept: text/event-stream" $SERVER/v1/jobs/0hame/events
-$ curl -H "Authorization: Bearer $TOKEN" $SERVER/v1/jobs/0hame/bundle | tar xz
+$ export SERVER=http://127.0.0.1:8400 TOKEN="Authorization: Bearer tl_..."
+$ curl -H "$TOKEN" -H "Content-Type: application/yaml" --data-binary @spec.yaml $SERVER/v1/jobs
+$ curl -N -H "$TOKEN" -H "Accept: text/event-stream" $SERVER/v1/jobs/0hame/events
+$ curl -H "$TOKEN" $SERVER/v1/jobs/0hame/bundle | tar xz
 ```
 
 ## What holds everywhere

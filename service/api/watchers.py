@@ -128,11 +128,9 @@ class Watchers:
             feed: The job's, from `seat`.
             after: The last number that the watcher has seen; -1 for none.
         """
-        # Counted behind the look at the job: whatever led to its state is among these events.
-        counts = await self._threads.run(self._store.num_events, [job.id])
-        feed.reach(counts.get(job.id, 0))
-        # A number beyond the last one is cut to the job's as it was with this state, not to the feed's: the event
-        # that ends the job may have come in between, and would never be given.
+        # State and number are of one moment: whatever led to the state is among these events, what comes later is
+        # behind them, and a number from beyond waits for the next one.
+        feed.reach(job.num_events)
         state, last = job.state, min(after, job.num_events - 1)
         while not self._is_closed:
             for event in await self._next(job.id, feed, last):

@@ -67,7 +67,7 @@ def test_a_bundle_is_asked_for_and_a_worker_finds_it(ask: Asks, store: Store, ho
     job = finished_job(store, home)
     response = ask("ann", "POST", f"/v1/jobs/{job.id}/exports", json={"formats": ["safetensors"]})
     assert response.status_code == 202
-    export = schemas.Export.model_validate(response.json())
+    export = schemas.BundleExport.model_validate(response.json())
     assert (export.state, export.formats, export.requested_by) == ("queued", ["safetensors"], "ann")
     shown = ask("ann", "GET", response.headers["location"])
     assert shown.json() == response.json()
@@ -79,7 +79,9 @@ def test_a_bundle_is_asked_for_and_a_worker_finds_it(ask: Asks, store: Store, ho
     store.finish_export(claimed.id, claimed.attempt, message="no space left")
     failed = ask("ann", "GET", shown.request.url.path).json()
     assert (failed["state"], failed["message"]) == ("failed", "no space left")
-    listed = schemas.Page[schemas.Export].model_validate(ask("ann", "GET", f"/v1/jobs/{job.id}/exports").json())
+    listed = schemas.Page[schemas.BundleExport].model_validate(
+        ask("ann", "GET", f"/v1/jobs/{job.id}/exports").json()
+    )
     assert [item.state for item in listed.items] == ["completed", "failed"]
     # The latest one that is there.
     assert ask("ann", "GET", f"/v1/jobs/{job.id}/bundle").status_code == 200
