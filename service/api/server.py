@@ -29,12 +29,11 @@ class ApiServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:
+def serve(settings: Settings) -> None:
     """Serve the API until SIGTERM or Ctrl-C.
 
     Args:
         settings: Of the server.
-        sockets: Already listening; default: host and port of the settings.
 
     Raises:
         InvalidSpecError: The store's URL is none.
@@ -53,7 +52,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
             timeout_graceful_shutdown=int(settings.shutdown_s),
             timeout_keep_alive=30,
         )
-        ApiServer(config, app).run(sockets=sockets)
+        ApiServer(config, app).run()
 
 
 def _set_up_logs() -> None:

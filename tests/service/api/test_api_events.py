@@ -289,6 +289,21 @@ def test_a_store_that_is_away_for_a_moment_ends_no_stream(store: Store) -> None:
     assert store.job(job.id).state == JobState.CANCELLED
 
 
+@pytest.mark.parametrize("after", [-1, 0, 999])
+def test_what_happens_while_a_stream_opens_is_told(store: Store, after: int) -> None:
+    """The job ends between the look at it and the first event, which is also the last one."""
+    job = a_job(store)
+    store.ask_for(job.id, Wish.CANCEL)
+    watchers = Watchers(store, Threads(), poll_s=0.01, heartbeat_s=60, max_watchers=5)
+
+    async def story() -> list[int]:
+        async with polling(watchers):
+            with watchers.seat(job.id) as feed:
+                return [event.number async for event in watchers.watch(job, feed, after=after) if event]
+
+    assert asyncio.run(asyncio.wait_for(story(), 60)) == ([0, 1] if after == -1 else [1])
+
+
 def test_settings_for_tests_do_not_come_from_the_environment(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNELADDER_RATE_PER_MINUTE", "1")
     assert settings_for(home).rate_per_minute > 1
