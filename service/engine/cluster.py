@@ -125,7 +125,7 @@ class Cluster:
 
         try:
             if not ray.is_initialized():
-                _knock(self._arguments["address"])
+                knock(self._arguments["address"])
                 for name in _QUIET_LOGGERS:
                     logging.getLogger(name).setLevel(logging.CRITICAL)
                 ray.init(**self._arguments, log_to_driver=False, configure_logging=False)
@@ -149,8 +149,8 @@ def _prepare_environment(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _knock(address: str) -> None:
-    """Raise OSError at once where nothing listens; Ray itself would try for minutes."""
+def knock(address: str) -> None:
+    """Raise OSError at once where nothing listens at a cluster's address; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=KNOCK_TIMEOUT_S).close()

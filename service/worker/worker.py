@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from service.engine.cluster import knock
 from service.errors import ConflictError, LeaseLostError, StoreUnavailableError
 from service.home import Home
 from service.store import JobRecord, JobState, Store, Wish
@@ -225,6 +226,10 @@ class Worker:
             store.release_job(job.id, job.attempt, to=JobState.PAUSED, message=message, died=True)
             if job.wish == Wish.CANCEL:
                 store.ask_for(job.id, Wish.CANCEL)
+        elif self._cluster_is_away():  # Ray ends the processes whose node it has lost
+            message = f"the Ray cluster at {self._options.ray_address} is away; it goes on from its record"
+            store.release_job(job.id, job.attempt, message=message)
+            self._no_claims_before = time.monotonic() + NOT_NOW_PAUSE_S
         elif job.num_deaths + 1 < MAX_DEATHS:
             store.release_job(job.id, job.attempt, message=f"{message}; it goes on from its record", died=True)
         else:
@@ -247,6 +252,15 @@ class Worker:
         last = journal.last_line()
         words = f" (its last words: {last})" if last else ""
         return f"its process was ended {how_it_ended(code)}{words}, see {journal.path}"
+
+    def _cluster_is_away(self) -> bool:
+        if self._options.ray_address is None:
+            return False
+        try:
+            knock(self._options.ray_address)
+        except OSError:
+            return True
+        return False
 
     def _job_log(self, job_id: str) -> JobLog:
         return JobLog.of(Home(self._options.home).folder, job_id)
