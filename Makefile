@@ -11,10 +11,10 @@ export TUNELADDER_DATA ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test bench clean
+.PHONY: help install demo check format test compose-check bench clean
 
 help: ## Show this help.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 install: $(READY) ## Make .venv and install everything, pinned.
 
@@ -44,6 +44,9 @@ format: $(READY) ## Format and fix what can be fixed.
 test: $(READY) ## Run every test: two processes, under 20 minutes on two cores.
 	@echo "== pytest"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+compose-check: $(READY) ## Build and run docker-compose.yml, with a job that loses a node; needs Docker, minutes.
+	@$(BIN)/python tests/compose/check.py
 
 bench: $(READY) ## Run the benchmarks; figures go to benchmarks/results.
 	@$(BIN)/python -m benchmarks.orchestration --trials 20 --json

@@ -1,4 +1,4 @@
-"""Write spec.md, search_spaces.md and building_blocks.md in docs from the code that they describe.
+"""Write spec.md, search_spaces.md, building_blocks.md and api.md in docs from the code that they describe.
 
 python docs/generate.py            write them
 python docs/generate.py --check    write nothing; exit with 1 if one of them is out of date
@@ -16,6 +16,7 @@ from textwrap import fill
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import api_page
 import building_blocks
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -356,12 +357,22 @@ def blocks_page() -> str:
     return "\n".join(parts)
 
 
+def api_text() -> str:
+    """Write docs/api.md."""
+    parts = [NOTE, api_page.HEAD]
+    for title, about, rows in api_page.sections():
+        parts += [f"### {title}\n", f"{about}\n", table(api_page.ROUTE_COLUMNS, rows)]
+    parts += [api_page.PROBLEMS, table(api_page.PROBLEM_COLUMNS, api_page.problem_rows()), api_page.PROBE]
+    return "\n".join(parts)
+
+
 def pages() -> dict[Path, str]:
     """Give every page that is written, by its path."""
     return {
         FOLDER / "spec.md": spec_page(),
         FOLDER / "search_spaces.md": spaces_page(),
         FOLDER / "building_blocks.md": blocks_page(),
+        FOLDER / "api.md": api_text(),
     }
 
 

@@ -55,14 +55,15 @@ class ResolvedJob:
     def data_fingerprint(self) -> str:
         """Hash of the arrays that trials train on, and of the weights that they start from.
 
-        Where the data is a module it is the import path.
+        Where the data is a module, of its import path and arguments: those name what it reads.
         """
         if self.data is not None:
             if self.start is None:
                 return self.data.fingerprint
             return hashlib.sha256(f"{self.data.fingerprint}/{self.start.fingerprint}".encode()).hexdigest()
         section = cast(ModuleData, self.spec.data)
-        return f"module:{section.module}:{json.dumps(section.params, sort_keys=True)}"
+        named = f"module:{section.module}:{json.dumps(section.params, sort_keys=True)}"
+        return hashlib.sha256(named.encode()).hexdigest()
 
 
 @contextmanager

@@ -110,7 +110,12 @@ class ImagesData(_Splits):
     channels: Literal[1, 3] = Field(
         3, description="1 for grey, 3 for colours; images of the other kind are turned"
     )
-    memory_limit_gib: float = Field(4.0, gt=0, description="GiB; all images are held in memory as 32-bit floats")
+    memory_limit_gib: float = Field(
+        4.0,
+        gt=0,
+        description="GiB; up to this size all images are held in memory as 32-bit floats, larger sets are written "
+        "to $TUNELADDER_DATA/streamed once and batches are read from there",
+    )
 
     @field_validator("image_size", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,24 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _FIELD = re.compile(r"[a-z_0-9]+")
 _PRIMITIVES = frozenset({"bool", "int", "float", "str"})
 _OPEN_SECTIONS = frozenset({"model", "space", "params"})
-_PATH_KEYS = ("csv", "parquet", "idx", "images", "text", "npz", "series", "test")
+PATH_KEYS = ("csv", "parquet", "idx", "images", "text", "npz", "series", "test")
 
 
-class _Loader(yaml.SafeLoader):
+class SpecLoader(yaml.SafeLoader):
     """YAML as people mean it: a key stands once, and 1e-4 is a number (in YAML 1.1 it is a text)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse a key that stands twice; YAML would take the last one in silence."""
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        repeated = next((key for key in keys if keys.count(key) > 1), None)
+        scalars = (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        keys = Counter(key.value for key in scalars if key.tag != "tag:yaml.org,2002:merge")
+        repeated = next((key for key, count in keys.items() if count > 1), None)
         if repeated is not None:
             problem = f"the key {repeated!r} stands twice in one mapping"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
+SpecLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
 )
 
@@ -56,7 +58,7 @@ def load_spec(path: Path) -> Spec:
             f"the spec must be a readable text file, got {path} ({reason}): check the path"
         ) from None
     try:
-        body = yaml.load(text, Loader=_Loader)
+        body = yaml.load(text, Loader=SpecLoader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
@@ -85,7 +87,7 @@ def parse_spec(body: Mapping[str, Any], *, folder: Path | None = None) -> Spec:
     if isinstance(data, Mapping):
         resolved["data"] = {
             key: resolve_path(value, folder=folder or Path.cwd(), field=f"data.{key}")
-            if key in _PATH_KEYS and isinstance(value, str)
+            if key in PATH_KEYS and isinstance(value, str)
             else value
             for key, value in data.items()
         }

@@ -17,7 +17,8 @@ from service.seats import RunOptions, Seats
 from service.spec import Spec
 
 if TYPE_CHECKING:
-    from service.job_run import OnStart, Say
+    from service.job_run import OnStart
+    from service.preparation import Say
     from service.runner import Observer
     from service.store import JobRecord
 

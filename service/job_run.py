@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -11,24 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.catalog import ResolvedJob, resolve
-from service.context import leg_context, trial_settings
-from service.engine.base import Engine
-from service.engine.train import LegContext
-from service.errors import ConflictError, JobFailedError
+from service.context import trial_settings
+from service.errors import JobFailedError
 from service.export.metrics import trial_complaints
 from service.export.winner import export_trial, validation_metrics
 from service.home import Home
-from service.plans import find_starts_at, plan_job
+from service.plans import find_starts_at
+from service.preparation import Prepared, Say, prepare
 from service.probes import Prober, check_overfit, measure_lr_range
 from service.runner import Observer, Outcome, Progress, Runner
 from service.search import Plan
 from service.seats import Seats
 from service.spec import Spec
 from service.store import CheckpointFiles, JobLock, JobRecord, NewStage, Store
-from service.tracking import MlflowFollower, local_artifacts, local_tracking_uri, preload
+from service.tracking import MlflowFollower, TrackingPlace
 
-Say = Callable[[str], None]
+FLUSH_S, HALT_FLUSH_S = 60.0, 10.0  # how long MLflow may take for what is left, of a job that goes on as well
 COUNT_PERIOD_S = 1.0  # what a killed process may fail to count of its time
 
 
@@ -46,6 +43,14 @@ class Started:
 OnStart = Callable[[Started], None]
 
 
+class HaltError(Exception):
+    """Raised at the end of a leg to break a run off in good order: nothing that is on record is lost."""
+
+
+def _go_on() -> None:
+    """Ask for nothing at the end of a leg."""
+
+
 def begin_or_go_on(
     spec: Spec,
     *,
@@ -57,15 +62,7 @@ def begin_or_go_on(
     say: Say,
 ) -> JobRecord:
     """Run a new job, or go on with a known one; see `service.embedded.run_job`."""
-    say("reading data")
-    resolved = resolve(spec)
-    plan = plan_job(resolved, starts=find_starts_at(home, resolved, known))
-    context = leg_context(resolved, plan)
-    preload()
-    say("starting")
-    seats.wait_for_ray()
-    started_at = time.monotonic()  # the job's time begins: from here on it waits for nothing but its slots
-    engine = seats.engine(context)
+    prepared = prepare(spec, seats, find_starts=lambda resolved: find_starts_at(home, resolved, known), say=say)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(home.store_url()))
         job = known or store.create_job(
@@ -76,41 +73,51 @@ def begin_or_go_on(
             seed=spec.seed,
         )
         stack.enter_context(JobLock(home.folder, job.id))
+
+        def set_aside(error: BaseException) -> None:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+            store.pause_job(job.id, f"{why}; the same command goes on with it")
+
         run = JobRun(
             store=store,
             home=home,
             job=job,
-            resolved=resolved,
-            plan=plan,
-            engine=engine,
-            context=context,
-            ray_init_s=seats.ray_init_s,
-            started_at=started_at,
+            prepared=prepared,
+            tracking=TrackingPlace.local(home.folder),
+            set_aside=set_aside,
         )
         return run.carry_out(resumed=known is not None, on_start=on_start, observer=observer, say=say)
 
 
 @dataclass
 class JobRun:
-    """One run of a job, from its plan to its bundle."""
+    """One run of a job, from its plan to its bundle.
+
+    Args:
+        store: The job is in it.
+        home: Where checkpoints and bundles lie.
+        job: The job, which no other process runs.
+        prepared: What the run stands on.
+        tracking: Where MLflow's runs go.
+        set_aside: Puts a job that was broken off into the state from which it goes on, or says that it cannot.
+        at_leg_end: Asked at the end of every leg; what it raises breaks the run off.
+    """
 
     store: Store
     home: Home
     job: JobRecord
-    resolved: ResolvedJob
-    plan: Plan
-    engine: Engine
-    context: LegContext
-    ray_init_s: float
-    started_at: float  # by the monotonic clock
+    prepared: Prepared
+    tracking: TrackingPlace
+    set_aside: Callable[[BaseException], None]
+    at_leg_end: Callable[[], None] = _go_on
 
     def carry_out(
         self, *, resumed: bool, on_start: OnStart | None, observer: Observer | None, say: Say
     ) -> JobRecord:
         """Search, test and export the winner; whatever happens, leave a state from which to go on."""
-        store, job = self.store, self.job
+        store, job, prepared = self.store, self.job, self.prepared
         self.checkpoints = CheckpointFiles(self.home.folder)
-        self._counted_to = self.started_at
+        self._counted_to = prepared.started_at
         self._record_plan()
         store.start_job(job.id)
         follower = self._follower()
@@ -118,16 +125,18 @@ class JobRun:
             on_start(
                 Started(
                     job=job,
-                    plan=self.plan,
-                    num_slots=self.engine.num_slots,
+                    plan=prepared.plan,
+                    num_slots=prepared.engine.num_slots,
                     resumed=resumed,
-                    warnings=self.resolved.warnings,
+                    warnings=prepared.resolved.warnings,
                 )
             )
         try:
+            self.at_leg_end()
             checks = self._probe(say)
             say("training")
             outcome = self._search(checks, observer, follower)
+            self.at_leg_end()
             say("testing the winner and writing its bundle")
             self._finish(outcome, checks)
         except JobFailedError as error:
@@ -135,41 +144,45 @@ class JobRun:
             store.fail_job(job.id, str(error))
             _flush(follower, say)
             raise
+        except HaltError as error:
+            self._count_time()
+            self.set_aside(error)
+            _flush(follower, say, timeout_s=HALT_FLUSH_S)
+            raise
         except BaseException as error:
             follower.stop(flush=False)
             self._count_time()
-            why = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-            store.pause_job(job.id, f"{why}; the same command goes on with it")
+            self.set_aside(error)
             raise
         _flush(follower, say)
         self._count_time()  # the job's time holds its tracking
         return store.job(job.id)
 
     def _record_plan(self) -> None:
-        plan = self.plan
+        plan = self.prepared.plan
         self.store.record_plan(
             self.job.id,
             plan=plan.to_dict(),
             stages=[NewStage(number=s.number, name=s.name, opens=s.opens, why=s.why) for s in plan.stages],
             metric=plan.metric,
             mode=plan.mode,
-            data_fingerprint=self.resolved.data_fingerprint,
+            data_fingerprint=self.prepared.resolved.data_fingerprint,
         )
 
     def _follower(self) -> MlflowFollower:
-        spec, folder = self.resolved.spec, self.home.folder
+        spec = self.prepared.resolved.spec
         return MlflowFollower(
             self.store,
             self.job.id,
-            tracking_uri=local_tracking_uri(folder),
+            tracking_uri=self.tracking.uri,
             experiment=spec.tracking.experiment or spec.name,
-            artifacts=local_artifacts(folder),
+            artifacts=self.tracking.artifacts,
         )
 
     def _probe(self, say: Say) -> dict[str, Any]:
         """Find out before the search what would make it a waste, and where to begin."""
-        spec, space = self.resolved.spec, self.resolved.space
-        prober = Prober(store=self.store, job_id=self.job.id, engine=self.engine)
+        spec, space = self.prepared.resolved.spec, self.prepared.resolved.space
+        prober = Prober(store=self.store, job_id=self.job.id, engine=self.prepared.engine)
         found: dict[str, Any] = {}
         if spec.checks.overfit:
             say("checking that the defaults can learn a handful of rows")
@@ -181,7 +194,7 @@ class JobRun:
         return found
 
     def _search(self, checks: Mapping[str, Any], observer: Observer | None, follower: MlflowFollower) -> Outcome:
-        spec, lr_range = self.resolved.spec, checks.get("lr_range")
+        spec, lr_range = self.prepared.resolved.spec, checks.get("lr_range")
 
         def observe(progress: Progress) -> None:
             follower.start()  # not before: MLflow's import would slow the start of the slots down
@@ -195,13 +208,14 @@ class JobRun:
             store=self.store,
             checkpoints=self.checkpoints,
             job_id=self.job.id,
-            plan=self.plan,
-            space=self.resolved.space,
+            plan=self.prepared.plan,
+            space=self.prepared.resolved.space,
             seed=spec.seed,
-            engine=self.engine,
+            engine=self.prepared.engine,
             lr_range=(lr_range["low"], lr_range["high"]) if lr_range else None,
             wall_clock_s=None if limit is None else limit - self.store.job(self.job.id).active_s,
             observer=observe,
+            at_leg_end=self.at_leg_end,
         ).run()
 
     def _finish(self, outcome: Outcome, checks: Mapping[str, Any]) -> None:
@@ -212,11 +226,12 @@ class JobRun:
             self.checkpoints,
             job_id,
             number,
-            self.resolved,
-            settings=trial_settings(self.resolved, outcome.best.params),
+            self.prepared.resolved,
+            settings=trial_settings(self.prepared.resolved, outcome.best.params),
             folder=self.home.bundles / job_id,
             replace=True,
         )
+        store.record_export(job_id, number, str(path))
         self._count_time()
         trial = store.trial(job_id, number)
         store.finish_job(
@@ -225,12 +240,12 @@ class JobRun:
             result={
                 "num_trials": outcome.num_trials,
                 "num_epochs": outcome.num_epochs,
-                "ray_init_s": self.ray_init_s,
+                "ray_init_s": self.prepared.ray_init_s,
                 "out_of_time": outcome.out_of_time,
                 "best": {
                     "number": number,
                     "params": dict(trial.params),
-                    "metrics": validation_metrics(store, job_id, trial, self.resolved),
+                    "metrics": validation_metrics(store, job_id, trial, self.prepared.resolved),
                     "epoch": trial.best_epoch,
                 },
                 "test": test,
@@ -257,8 +272,10 @@ class JobRun:
 
         store.claim_test_read(job_id, number)
         trial = store.trial(job_id, number)
-        test = self.resolved.source.read_test() if self.resolved.source else None
-        measured = evaluate(self.context, self.checkpoints.read(job_id, number, trial.epochs), trial.params, test)
+        source = self.prepared.resolved.source
+        test = source.read_test() if source else None
+        checkpoint = self.checkpoints.read(job_id, number, trial.epochs)
+        measured = evaluate(self.prepared.context, checkpoint, trial.params, test)
         if test is not None and test.unknown_ratio is not None:
             measured["test_unknown_ratio"] = test.unknown_ratio
         metrics = {name: _finite(value) for name, value in measured.items()}
@@ -277,34 +294,9 @@ def _finite(value: Any) -> Any:
     return value if math.isfinite(value) else None
 
 
-def _flush(follower: MlflowFollower, say: Say) -> None:
+def _flush(follower: MlflowFollower, say: Say, *, timeout_s: float = FLUSH_S) -> None:
     say("writing to MLflow")
     follower.start()
-    report = follower.stop(flush=True)
+    report = follower.stop(flush=True, timeout_s=timeout_s)
     if report.warning:
         say(report.warning)
-
-
-def export_again(store: Store, job: JobRecord, *, home: Path, to: Path | None) -> Path:
-    """Write the winner's bundle from the record, to a new folder or in the place of the first one.
-
-    Raises:
-        ConflictError: The job has no winner, something stands at `to`, or the data changed since.
-        NotFoundError: The winner's checkpoint is gone.
-    """
-    if job.best_trial is None:
-        raise ConflictError(f"a bundle is of a winner, job {job.id} is {job.state}: wait for it, or run it")
-    places = Home(home)
-    resolved = resolve(Spec.model_validate_json(json.dumps(job.spec), strict=True))
-    if resolved.data_fingerprint != job.data_fingerprint:
-        raise ConflictError(f"the data changed since job {job.id} ran: bring it back, or start another with --new")
-    return export_trial(
-        store,
-        CheckpointFiles(places.folder),
-        job.id,
-        job.best_trial,
-        resolved,
-        settings=trial_settings(resolved, store.trial(job.id, job.best_trial).params),
-        folder=(to or places.bundles / job.id).expanduser().absolute(),
-        replace=to is None,
-    )

@@ -45,7 +45,7 @@ def find_starts(job: ResolvedJob, store: Store | None, known: JobRecord | None) 
         return ()
     if known is not None and known.plan is not None:
         return tuple(known.plan["starts"])
-    return starting_points(job.space, _winners(job, store) if store else [])
+    return starting_points(job.space, _winners(job, store, known.owner if known else "local") if store else [])
 
 
 def find_starts_at(home: Home, job: ResolvedJob, known: JobRecord | None = None) -> tuple[Mapping[str, Any], ...]:
@@ -56,11 +56,11 @@ def find_starts_at(home: Home, job: ResolvedJob, known: JobRecord | None = None)
         return find_starts(job, store, known)
 
 
-def _winners(job: ResolvedJob, store: Store) -> list[Mapping[str, Any]]:
-    """Give the params that won finished jobs of this family, oldest first; a job run twice counts once."""
+def _winners(job: ResolvedJob, store: Store, owner: str) -> list[Mapping[str, Any]]:
+    """Give what won an owner's finished jobs of this family, oldest first; a job run twice counts once."""
     winners: dict[str, Mapping[str, Any]] = {}
     after: str | None = None
-    while page := store.jobs(limit=200, after=after, state=JobState.COMPLETED):
+    while page := store.jobs(limit=200, after=after, state=JobState.COMPLETED, owner=owner):
         for earlier in page:
             if earlier.spec["family"] == job.spec.model_dump(mode="json")["family"] and earlier.result:
                 winners.setdefault(earlier.spec_fingerprint, earlier.result["best"]["params"])

@@ -87,6 +87,7 @@ class Runner:
         lr_range: Learning rates for the first stage that opens them, where a range test has narrowed them.
         wall_clock_s: Time that the job may still run; None for no limit.
         observer: Hears about every recorded leg and every ended stage.
+        at_leg_end: Asked before the next leg begins; what it raises ends the run.
     """
 
     store: Store
@@ -99,6 +100,7 @@ class Runner:
     lr_range: tuple[float, float] | None = None
     wall_clock_s: float | None = None
     observer: Observer | None = None
+    at_leg_end: Callable[[], None] | None = None
     _trials: dict[int, Trial] = field(default_factory=dict, init=False)
     _outcomes: list[StageOutcome] = field(default_factory=list, init=False)
     _stage: int = field(default=0, init=False)
@@ -219,7 +221,7 @@ class Runner:
                 self._take(recorded)
         if not missing:
             return
-        self._check_time()
+        self._look_up()
         by_key = {leg.key: leg for leg in missing}
         for result in self.engine.run([self._with_checkpoints(leg) for leg in missing]):
             leg = by_key.pop(result.key)
@@ -227,7 +229,7 @@ class Runner:
             self._take(result)
             self._tell_observer()
             if by_key:
-                self._check_time()
+                self._look_up()
 
     def _with_checkpoints(self, leg: Leg) -> Leg:
         if leg.start_epoch == 0:
@@ -275,7 +277,10 @@ class Runner:
             if known and (best is None or (number, epoch) != (best.number, best.epochs)):
                 self.checkpoints.delete(self.job_id, number, epoch)
 
-    def _check_time(self) -> None:
+    def _look_up(self) -> None:
+        """Between two legs: may the job go on?"""
+        if self.at_leg_end is not None:
+            self.at_leg_end()
         if time.monotonic() > self._deadline:
             raise OutOfTimeError
 

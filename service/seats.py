@@ -33,6 +33,7 @@ class RunOptions:
         address: An existing Ray cluster.
         num_gpus: GPUs that a local Ray offers; default: those that it finds.
         new: Run a job again whose spec has finished here.
+        share: Jobs that run here at a time: each has room for its part of the machine or cluster.
 
     Raises:
         InvalidSpecError: What belongs to Ray is given for this process.
@@ -43,6 +44,7 @@ class RunOptions:
     address: str | None = None
     num_gpus: int | None = None
     new: bool = False
+    share: int = 1
 
     def __post_init__(self) -> None:
         given = {"slots": self.num_slots, "address": self.address, "num-gpus": self.num_gpus}
@@ -93,7 +95,7 @@ class Seats:
         wanted = self._options.num_slots
         self._cluster = self._stack.enter_context(
             Cluster(
-                num_cpus=local_cpus(wanted or 1, self._resources.cpu),
+                num_cpus=local_cpus(wanted or 1, self._resources.cpu, share=self._options.share),
                 num_gpus=self._options.num_gpus,
                 address=self._options.address,
             )
@@ -113,13 +115,17 @@ class Seats:
         cpu, gpu = self._resources.cpu, self._resources.gpu
         return RayTuneEngine(
             LEG_FUNCTION,
-            num_slots=self._options.num_slots or count_seats(Seat(cpu=cpu, gpu=gpu)),
+            num_slots=self._options.num_slots or self._room(count_seats(Seat(cpu=cpu, gpu=gpu))),
             cpu=cpu,
             gpu=gpu,
             name=f"{self._name}-{os.getpid()}",
             storage=self._home.ray,
             cluster=self._cluster,
         )
+
+    def _room(self, num_seats: int) -> int:
+        """Take a part of the seats of a cluster; a local Ray has no more than its part."""
+        return num_seats if self._options.address is None else max(1, num_seats // self._options.share)
 
     def wait_for_ray(self) -> None:
         """Wait until Ray is there, which is not the job's time.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -158,7 +159,7 @@ class Search(Section):
     @field_validator("order")
     @classmethod
     def _no_repeats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        repeated = sorted({name for name in value if value.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(value).items() if count > 1)
         if repeated:
             raise ValueError(f"each parameter stands once in the order, repeated: {', '.join(repeated)}")
         return value

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from benchmarks.replay.meter import BudgetSpentError, Meter, Training
+from benchmarks.replay.problem import Params
 from service.search import Round, Trial, make_plan, make_strategy, promote
+from service.search.prior import starting_points
 from service.spec import Spec
 
 SERVICE_STRATEGIES = ("ladder", "joint", "random")
@@ -45,14 +48,29 @@ def make_spec(name: str, meter: Meter, seed: int, overrides: dict[str, Any] | No
     )
 
 
-def run_service_strategy(name: str, meter: Meter, seed: int, overrides: dict[str, Any] | None = None) -> float:
+def run_service_strategy(
+    name: str,
+    meter: Meter,
+    seed: int,
+    overrides: dict[str, Any] | None = None,
+    *,
+    winners: Sequence[Params] = (),
+) -> float:
     """Run `ladder`, `joint` or `random` until its budget is spent.
+
+    Args:
+        name: One of `SERVICE_STRATEGIES`.
+        meter: Its budget and its problem.
+        seed: Of the job.
+        overrides: Fields of `search`, for a study of the strategy's own settings.
+        winners: Of earlier jobs, as `search.prior: history` finds them in the record.
 
     Returns:
         Seconds that the strategy took to ask for its rounds, what it was told before included.
     """
     spec = make_spec(name, meter, seed, overrides)
-    plan = make_plan(spec, meter.problem.space, metric=_METRIC, mode="max")
+    starts = starting_points(meter.problem.space, winners)
+    plan = make_plan(spec, meter.problem.space, metric=_METRIC, mode="max", starts=starts)
     rounds = make_strategy(plan, meter.problem.space, seed=seed).rounds()
     asking_s, num_trials = 0.0, 0
     answer: tuple[Trial, ...] | None = None

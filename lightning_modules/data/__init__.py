@@ -12,6 +12,7 @@ from lightning_modules.data.idx import IdxSource, read_idx
 from lightning_modules.data.image_folder import ImageFolderSource
 from lightning_modules.data.module import ArrayDataModule, Augment, BatchLoader, TensorSplit, batches, permutation
 from lightning_modules.data.npz import NpzSource
+from lightning_modules.data.on_disk import DiskArray
 from lightning_modules.data.preprocessing import (
     ImagePreprocessor,
     Preprocessor,
@@ -35,6 +36,7 @@ __all__ = [
     "BuiltinSource",
     "DataInfo",
     "DataSource",
+    "DiskArray",
     "IdxSource",
     "ImageFolderSource",
     "ImagePreprocessor",

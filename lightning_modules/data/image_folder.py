@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -11,7 +10,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from lightning_modules.data.image_files import SUFFIXES, read_image
-from lightning_modules.data.memory import DEFAULT_LIMIT_GIB, check_fits, check_limit
+from lightning_modules.data.image_stream import SCALE, ImageFiles, stream_folder
+from lightning_modules.data.memory import DEFAULT_LIMIT_GIB, check_limit, fits
+from lightning_modules.data.on_disk import make_room
 from lightning_modules.data.pixels import ImagePreprocessor
 from lightning_modules.data.preprocessor import Array, Preprocessor
 from lightning_modules.data.source import Contents, Rows, SplitSource
@@ -29,7 +30,8 @@ class ImageFolderSource(SplitSource):
         test_folder: One like it that is the test split.
         image_size: Height and width to resize to; None where all images have one size.
         channels: 1 for grey, 3 for colours.
-        memory_limit_gib: Refuse what would be larger.
+        memory_limit_gib: What would be larger is not held in memory: it is standardized into files once, and
+            batches are read from there.
     """
 
     folder: Path
@@ -56,38 +58,31 @@ class ImageFolderSource(SplitSource):
         if size is None:
             first = read_image(files[0][1], channels=self.channels, size=None, field="folder")
             size = (first.shape[1], first.shape[2])
-        check_fits(
-            (len(files) + len(test_files), self.channels, *size),
-            limit_gib=self.memory_limit_gib,
-            what="images",
-            remedy="lower image_size",
-        )
-        rows = self._read_rows(files, size, "folder")
-        test = self._read_rows(test_files, size, "test_folder") if self.test_folder is not None else None
-        return Contents(rows=rows, test=test, task="classification")
+        shape = (len(files) + len(test_files), self.channels, *size)
+        in_memory = fits(shape, limit_gib=self.memory_limit_gib)
+        if not in_memory:
+            make_room(stream_folder(), shape)
+
+        def rows(labelled: _LabelledFiles, field: str) -> Rows:
+            paths = np.asarray([str(path) for _, path in labelled], dtype=object)
+            images = ImageFiles(
+                paths, channels=self.channels, size=size, resize=self.image_size is not None, field=field
+            )
+            raw = images[:] if in_memory else images
+            return Rows(raw=raw, target=np.asarray([label for label, _ in labelled], dtype=object))
+
+        test = rows(test_files, "test_folder") if self.test_folder is not None else None
+        return Contents(rows=rows(files, "folder"), test=test, task="classification")
 
     def _fit(self, train: Rows) -> Preprocessor:
-        return ImagePreprocessor.fit(train.raw, scale=255.0)
+        if isinstance(train.raw, ImageFiles):
+            return train.raw.fit()
+        return ImagePreprocessor.fit(train.raw, scale=SCALE)
 
-    def _read_rows(self, files: _LabelledFiles, size: tuple[int, int], field: str) -> Rows:
-        images = np.empty((len(files), self.channels, *size), dtype=np.uint8)
-
-        def read(row: int) -> Array:
-            path = files[row][1]
-            image = read_image(path, channels=self.channels, size=self.image_size, field=field)
-            if image.shape[1:] != size:
-                height, width = image.shape[1:]
-                raise DataError(
-                    f"images of one set have one size unless image_size is given, {path} has {height} x {width} "
-                    f"pixels and the first image {size[0]} x {size[1]}: set image_size",
-                    field="image_size",
-                )
-            return image
-
-        with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
-            for row, image in enumerate(pool.map(read, range(len(files)))):
-                images[row] = image
-        return Rows(raw=images, target=np.asarray([label for label, _ in files], dtype=object))
+    def _transform(self, rows: Rows, preprocessor: Preprocessor) -> dict[str, Array]:
+        if isinstance(rows.raw, ImageFiles):
+            return {"image": rows.raw.standardized(preprocessor)}
+        return super()._transform(rows, preprocessor)
 
 
 def _find_files(folder: Path, field: str) -> _LabelledFiles:

@@ -1,6 +1,8 @@
-"""Data sets live in memory: whether one fits is told before it is made."""
+"""Whether a data set fits in memory is told before it is made."""
 
 from __future__ import annotations
+
+import math
 
 from lightning_modules.errors import DataError
 
@@ -18,6 +20,11 @@ def check_limit(limit_gib: float) -> None:
         raise DataError(f"memory_limit_gib > 0 must hold, got {limit_gib}: raise it", field="memory_limit_gib")
 
 
+def fits(shape: tuple[int, ...], *, limit_gib: float) -> bool:
+    """Say whether an array of 32-bit floats stays within a limit in GiB."""
+    return _num_bytes(shape) <= limit_gib * _GIB
+
+
 def check_fits(shape: tuple[int, ...], *, limit_gib: float, what: str, remedy: str) -> None:
     """Check that an array of 32-bit floats stays within a limit.
 
@@ -30,13 +37,15 @@ def check_fits(shape: tuple[int, ...], *, limit_gib: float, what: str, remedy: s
     Raises:
         DataError: It does not fit.
     """
-    num_bytes = 4
-    for size in shape:
-        num_bytes *= size
-    if num_bytes > limit_gib * _GIB:
+    if not fits(shape, limit_gib=limit_gib):
+        gib = _num_bytes(shape) / _GIB
         sizes = " x ".join(f"{size:,}" for size in shape[1:])
         raise DataError(
-            f"a data set must fit in memory, {shape[0]:,} {what} of {sizes} values are {num_bytes / _GIB:.3g} GiB "
+            f"a data set must fit in memory, {shape[0]:,} {what} of {sizes} values are {gib:.3g} GiB "
             f"as 32-bit floats and the limit is {limit_gib:g} GiB: {remedy}, or raise memory_limit_gib",
             field="memory_limit_gib",
         )
+
+
+def _num_bytes(shape: tuple[int, ...]) -> int:
+    return 4 * math.prod(shape)

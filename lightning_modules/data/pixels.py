@@ -10,10 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lightning_modules.data.base import Kind
+from lightning_modules.data.on_disk import chunks
 from lightning_modules.data.preprocessor import Array, Preprocessor
 from lightning_modules.errors import DataError
-
-_CHUNK_ROWS = 4096  # statistics are summed in pieces, so that float64 copies stay small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +34,13 @@ class ImagePreprocessor(Preprocessor):
 
     @classmethod
     def fit(cls, images: Array, *, scale: float) -> Self:
-        """Measure the training images, (N, H, W) or (N, C, H, W), raw."""
+        """Measure the training images, (N, H, W) or (N, C, H, W), raw; in pieces, so that copies stay small."""
         pixels_NCHW = _with_channels(images)
         num_channels = pixels_NCHW.shape[1]
         total, total_of_squares = np.zeros(num_channels), np.zeros(num_channels)
-        for start in range(0, len(pixels_NCHW), _CHUNK_ROWS):
+        for rows in chunks(len(pixels_NCHW), pixels_NCHW.shape[1:]):
             # Raw integers sum without an error in float64.
-            chunk = pixels_NCHW[start : start + _CHUNK_ROWS].astype(np.float64)
+            chunk = pixels_NCHW[rows].astype(np.float64)
             total += chunk.sum(axis=(0, 2, 3))
             total_of_squares += np.square(chunk).sum(axis=(0, 2, 3))
         count = pixels_NCHW.size // num_channels

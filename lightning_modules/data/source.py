@@ -107,8 +107,8 @@ class SplitSource(DataSource):
     def read_training(self) -> TrainingData:
         """Read, split and preprocess; see `DataSource`. A test file is checked, and nothing of it is kept."""
         fitted = self._fit_training()
-        train = _make_split(fitted.train, fitted)
-        validation = _make_split(fitted.validation, fitted)
+        train = self._make_split(fitted.train, fitted)
+        validation = self._make_split(fitted.validation, fitted)
         _warn_of_unknown_words("validation", validation)
         info = _describe(fitted, train, validation)
         return TrainingData(
@@ -122,9 +122,19 @@ class SplitSource(DataSource):
     def read_test(self) -> Split:
         """Read the test split, preprocessed with what is fitted on the training split."""
         fitted = self._fit_training()
-        test = _make_split(fitted.test, fitted)
+        test = self._make_split(fitted.test, fitted)
         _warn_of_unknown_words("test", test)
         return test
+
+    def _transform(self, rows: Rows, preprocessor: Preprocessor) -> dict[str, Array]:
+        """Turn raw rows into inputs; a source whose rows no memory holds has a way of its own."""
+        return preprocessor.transform(rows.raw)
+
+    def _make_split(self, rows: Rows, fitted: _Fitted) -> Split:
+        coder = fitted.coder
+        target = coder.encode(rows.target.tolist()) if isinstance(coder, ClassCoder) else coder.encode(rows.target)
+        inputs = self._transform(rows, fitted.preprocessor)
+        return Split(inputs=inputs, target=target, unknown_ratio=fitted.preprocessor.unknown_ratio(inputs))
 
     def _fit_training(self) -> _Fitted:
         contents = self._read()
@@ -152,13 +162,6 @@ class SplitSource(DataSource):
             preprocessor=self._fit(train),
             coder=coder,
         )
-
-
-def _make_split(rows: Rows, fitted: _Fitted) -> Split:
-    coder = fitted.coder
-    target = coder.encode(rows.target.tolist()) if isinstance(coder, ClassCoder) else coder.encode(rows.target)
-    inputs = fitted.preprocessor.transform(rows.raw)
-    return Split(inputs=inputs, target=target, unknown_ratio=fitted.preprocessor.unknown_ratio(inputs))
 
 
 def _warn_of_unknown_words(name: str, split: Split) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from service.cli import jobs, plans, run, ui
+from service.cli import jobs, moves, places, plans, profiles, run, stack, submit, tokens, ui, watch, worker
 from service.errors import TuneladderError
 
 app = typer.Typer(
@@ -27,11 +28,28 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(plans.plan)
 app.command("spaces")(plans.spaces)
-app.command("jobs")(jobs.jobs)
-app.command("trials")(jobs.trials)
-app.command("best")(jobs.best)
-app.command("export")(jobs.export)
+_HERE_OR_THERE: tuple[Callable[..., None], ...] = (jobs.jobs, jobs.show, jobs.trials, jobs.best, jobs.export)
+_THERE: tuple[Callable[..., None], ...] = (
+    submit.submit,
+    watch.watch,
+    moves.pause,
+    moves.resume,
+    moves.cancel,
+)
+for _command in _HERE_OR_THERE:
+    app.command(_command.__name__, epilog=places.RULE)(_command)
+for _command in _THERE:
+    app.command(_command.__name__, epilog=places.SERVER_RULE)(_command)
+_PRIORITY = {"ignore_unknown_options": True}  # a negative one is no option
+app.command("priority", epilog=places.SERVER_RULE, context_settings=_PRIORITY)(moves.priority)
+app.add_typer(tokens.app, name="token")
+app.add_typer(profiles.app, name="profile")
 app.command("ui")(ui.ui)
+app.command("up")(stack.up)
+app.command("down")(stack.down)
+app.command("status")(stack.status)
+app.command("doctor")(stack.doctor)
+app.command("worker")(worker.worker)
 
 
 def _version(value: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,27 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.results import params_text
-
-if TYPE_CHECKING:  # torch is behind them, and `tuneladder --help` needs none
-    from service.job_run import Started
-    from service.runner import Progress
+from service.cli.views import JobView, Standing
 
 
 class Display:
     """Shows nothing; the base of those that do."""
 
     def __init__(self) -> None:
-        self.started: Started | None = None
+        self.job: JobView | None = None
 
-    def start(self, started: Started) -> None:
-        """Hear that a job begins."""
-        self.started = started
+    def start(self, job: JobView) -> None:
+        """Hear that a job begins, or which one is watched."""
+        self.job = job
 
-    def update(self, progress: Progress) -> None:
+    def update(self, standing: Standing) -> None:
         """Hear that a leg is on record."""
 
     def phase(self, text: str) -> None:
-        """Hear what else takes time."""
+        """Hear what else takes time; nothing does where the text is empty."""
 
     def __enter__(self) -> Self:
         return self
@@ -54,31 +51,32 @@ class PlainDisplay(Display):
         self._shown = 0.0
         self._num_outcomes = 0
 
-    def start(self, started: Started) -> None:
+    def start(self, job: JobView) -> None:
         """Say which job it is."""
-        super().start(started)
-        for line in (_headline(started), *_warnings(started)):
+        super().start(job)
+        for line in (_headline(job), *_warnings(job)):
             self._console.print(line, markup=False)
 
-    def update(self, progress: Progress) -> None:
+    def update(self, standing: Standing) -> None:
         """Say how a stage ended, or now and then how far it is."""
-        started = self.started
-        assert started is not None
-        for outcome in progress.outcomes[self._num_outcomes :]:
-            name = started.plan.stages[outcome.stage].name
+        job = self.job
+        assert job is not None
+        for outcome in standing.outcomes[self._num_outcomes :]:
+            name = job.stages[outcome.stage].name
             self._console.print(
                 f"stage {outcome.stage} {name}: {outcome.num_trials} trials, {outcome.epochs} epochs: "
                 f"{outcome.why}",
                 markup=False,
             )
-        self._num_outcomes = len(progress.outcomes)
+        self._num_outcomes = len(standing.outcomes)
         if time.monotonic() - self._shown > self.PERIOD_S:
             self._shown = time.monotonic()
-            self._console.print(_standing(started, progress), markup=False)
+            self._console.print(_standing(job, standing), markup=False)
 
     def phase(self, text: str) -> None:
         """Say it."""
-        self._console.print(f"{text} ...", markup=False)
+        if text:
+            self._console.print(f"{text} ...", markup=False)
 
 
 class LiveDisplay(Display):
@@ -86,7 +84,7 @@ class LiveDisplay(Display):
 
     def __init__(self, console: Console) -> None:
         super().__init__()
-        self._progress: Progress | None = None
+        self._standing: Standing | None = None
         self._phase = ""
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=False)
@@ -101,9 +99,9 @@ class LiveDisplay(Display):
         self._phase = ""
         self._live.__exit__(kind, error, trace)
 
-    def update(self, progress: Progress) -> None:
+    def update(self, standing: Standing) -> None:
         """Redraw with what is new."""
-        self._progress = progress
+        self._standing = standing
 
     def phase(self, text: str) -> None:
         """Show it below the table."""
@@ -111,52 +109,52 @@ class LiveDisplay(Display):
 
     def _render(self) -> Group | Text:
         parts: list[Table | Text] = []
-        if self.started is not None:
-            parts.append(Text(_headline(self.started), style="bold"))
-            parts += [Text(line, style="yellow") for line in _warnings(self.started)]
-            parts.append(self._table(self.started))
-            if self._progress is not None:
-                parts.append(Text(_standing(self.started, self._progress)))
+        if self.job is not None:
+            parts.append(Text(_headline(self.job), style="bold"))
+            parts += [Text(line, style="yellow") for line in _warnings(self.job)]
+            parts += standing_parts(self.job, self._standing)
         if self._phase:
             parts.append(Text(f"{self._phase} ... {time.monotonic() - self._began:.0f} s", style="dim"))
         return Group(*parts)
 
-    def _table(self, started: Started) -> Table:
-        table = Table("", "stage", "opens", "trials", "epochs", "result", box=None, pad_edge=False)
-        outcomes = {o.stage: o for o in self._progress.outcomes} if self._progress else {}
-        now = self._progress.stage if self._progress else -1
-        for stage in started.plan.stages:
-            outcome = outcomes.get(stage.number)
-            opens = ", ".join(stage.opens) if len(stage.opens) < 4 else "everything"
-            if outcome is not None:
-                mark, style = ("+", "green") if outcome.adopted else ("=", "")
-                row = (mark, stage.name, opens, str(outcome.num_trials), str(outcome.epochs), outcome.why)
-            else:
-                running = stage.number == now
-                style = "bold" if running else "dim"
-                row = (">" if running else "", stage.name, opens, "", f"<= {stage.max_epochs}", "")
-            table.add_row(*(Text(cell) for cell in row), style=style)
-        return table
+
+def standing_parts(job: JobView, standing: Standing | None) -> list[Table | Text]:
+    """Show the stages, and below them how far the job is."""
+    table = _stages_table(job, standing)
+    return [table] if standing is None else [table, Text(_standing(job, standing))]
 
 
-def _headline(started: Started) -> str:
-    resumed = " (going on from its record)" if started.resumed else ""
-    slots = f"{started.num_slots} slot{'s' if started.num_slots > 1 else ''}"
-    return f"job {started.job.id} {started.job.name}: {started.plan.strategy} on {slots}{resumed}"
+def _stages_table(job: JobView, standing: Standing | None) -> Table:
+    table = Table("", "stage", "opens", "trials", "epochs", "result", box=None, pad_edge=False)
+    outcomes = {outcome.stage: outcome for outcome in standing.outcomes} if standing else {}
+    now = standing.stage if standing else -1
+    for stage in job.stages:
+        outcome = outcomes.get(stage.number)
+        opens = ", ".join(stage.opens) if len(stage.opens) < 4 else "everything"
+        if outcome is not None:
+            mark, style = ("+", "green") if outcome.adopted else ("=", "")
+            row = (mark, stage.name, opens, str(outcome.num_trials), str(outcome.epochs), outcome.why)
+        else:
+            running = stage.number == now
+            style = "bold" if running else "dim"
+            row = (">" if running else "", stage.name, opens, "", f"<= {stage.max_epochs}", "")
+        table.add_row(*(Text(cell) for cell in row), style=style)
+    return table
 
 
-def _warnings(started: Started) -> list[str]:
-    return [f"warning: {text}" for text in started.warnings]
+def _headline(job: JobView) -> str:
+    return f"job {job.job_id} {job.name}: {job.strategy}{job.where}"
 
 
-def _standing(started: Started, progress: Progress) -> str:
-    trials = ", ".join(f"{count} {state}" for state, count in sorted(progress.states.items()))
-    text = f"epochs {progress.epochs}/{started.plan.budget_epochs}; trials: {trials}"
-    if progress.incumbent is not None and progress.incumbent_value is not None:
-        text += (
-            f"\nincumbent: trial {progress.incumbent.number}, {started.plan.metric} "
-            f"{progress.incumbent_value:.4f} ({params_text(progress.incumbent.params)})"
-        )
+def _warnings(job: JobView) -> list[str]:
+    return [f"warning: {text}" for text in job.warnings]
+
+
+def _standing(job: JobView, standing: Standing) -> str:
+    trials = ", ".join(f"{count} {state}" for state, count in sorted(standing.states.items()))
+    text = f"epochs {standing.epochs}/{job.budget_epochs}; trials: {trials}"
+    if (best := standing.incumbent) is not None:
+        text += f"\nincumbent: trial {best.number}, {job.metric} {best.value:.4f} ({params_text(best.params)})"
     return text
 
 

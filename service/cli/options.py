@@ -14,6 +14,7 @@ JobArgument = Annotated[
     str | None,
     typer.Argument(metavar="JOB", help="Id of a job, or its beginning; default: the latest.", show_default=False),
 ]
+ServerJobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, or its beginning.")]
 HomeOption = Annotated[
     Path,
     typer.Option(
@@ -23,6 +24,7 @@ HomeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON on standard output, for programs.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the result.")]
 DEFAULT_HOME = Path(".tuneladder")
 PIPE_WIDTH = 240  # columns
 

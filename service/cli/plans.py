@@ -22,6 +22,7 @@ def plan(spec: SpecArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOptio
     """
     from service.catalog import resolve
     from service.documents import load_spec
+    from service.dry_run import plan_document
     from service.estimate import estimate_time
     from service.plans import find_starts_at, plan_job
 
@@ -30,8 +31,7 @@ def plan(spec: SpecArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOptio
     planned = plan_job(job, starts=find_starts_at(Home(home), job))
     estimate = estimate_time(job, planned)
     if as_json:
-        rest = {"estimate": estimate.to_dict() if estimate else None, "warnings": list(job.warnings)}
-        write_json(planned.to_dict() | rest)
+        write_json(plan_document(planned, estimate, job))
         return
     console = make_console()
     console.print(

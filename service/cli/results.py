@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from search_spaces import describe_importances
-from service.store import JobRecord, TrialRecord
+from service.cli.records import JobLike, TrialLike
 
 
 def params_text(params: Mapping[str, Any]) -> str:
@@ -24,7 +22,7 @@ def value_text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def job_summary(job: JobRecord) -> dict[str, Any]:
+def job_summary(job: JobLike) -> dict[str, Any]:
     """Give the one object that `run --json` ends with."""
     result = dict(job.result or {})
     return {
@@ -47,7 +45,7 @@ def job_summary(job: JobRecord) -> dict[str, Any]:
     }
 
 
-def trial_record(trial: TrialRecord, metrics: Mapping[str, float | None], health: Sequence[str]) -> dict[str, Any]:
+def trial_record(trial: TrialLike, metrics: Mapping[str, float | None], health: Sequence[str]) -> dict[str, Any]:
     """Give one entry of `trials --json`; `metrics` are those of its best epoch, `health` what was bad in any."""
     return {
         "number": trial.number,
@@ -87,18 +85,33 @@ def _health_notes(health: Mapping[str, Any], *, winner: int | None) -> list[str]
     return notes
 
 
-def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -> None:
-    """Print a finished job: winner, test metrics, bundle, and what to type next."""
+def heading(job: JobLike) -> str:
+    """Say in one line which job it is and where it stands."""
+    result = job.result
+    if not result:
+        return f"job {job.id} {job.name}: {state_text(job)}"
+    return (
+        f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
+        f"{result.get('num_epochs')} epochs in {job.active_s:.0f} s"
+    )
+
+
+def state_text(job: JobLike) -> str:
+    """Say where a job stands, and what was asked of it and is not done yet."""
+    asked = {"pause": "pausing", "cancel": "cancelling", "preempt": "making way"}
+    return f"{job.state} ({asked.get(job.wish, job.wish)})" if job.wish else str(job.state)
+
+
+def print_result(console: Console, job: JobLike, *, bundle: str) -> None:
+    """Print what a finished job found: winner, test metrics, bundle.
+
+    Args:
+        console: Where.
+        job: A job with a result.
+        bundle: Where its bundle is.
+    """
     result = job.result or {}
     best = result.get("best") or {}
-    if not fresh:
-        console.print("this job had finished before; --new runs it again", highlight=False)
-    console.print(
-        f"job {job.id} {job.name}: {job.state} after {result.get('num_trials')} trials and "
-        f"{result.get('num_epochs')} epochs in {job.active_s:.0f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
     if result.get("out_of_time"):
         console.print("the wall-clock budget ended it early", highlight=False)
     value = (best.get("metrics") or {}).get(job.metric or "")
@@ -121,6 +134,9 @@ def print_result(console: Console, job: JobRecord, *, home: Path, fresh: bool) -
     numbers = {name: number for name, number in measured.items() if not isinstance(number, Mapping)}
     test = ", ".join(f"{name} {value_text(number)}" for name, number in numbers.items())
     console.print(f"test split, read once: {test}", style="bold", highlight=False, soft_wrap=True)
-    console.print(f"bundle: {result.get('bundle')}", highlight=False, soft_wrap=True)
-    where = "" if home == Path(".tuneladder") else f" --home {shlex.quote(str(home))}"
-    console.print(f"next: tuneladder trials{where}   or   tuneladder ui{where}", highlight=False, soft_wrap=True)
+    console.print(f"bundle: {bundle}", highlight=False, soft_wrap=True)
+
+
+def print_next(console: Console, *commands: str) -> None:
+    """Print what to type next."""
+    console.print(f"next: {'   or   '.join(commands)}", highlight=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.engine.guard import start_guard
-from service.errors import InvalidSpecError, TuneladderError
+from service.errors import EngineLostError, InvalidSpecError
 
 OBJECT_STORE_BYTES = 2 * 2**30  # upper bound of shared memory for data and legs; what exceeds it goes to disk
 KNOCK_TIMEOUT_S = 10.0
@@ -46,9 +46,15 @@ class Seat:
     gpu: float  # GPUs; a fraction shares one GPU among slots
 
 
-def local_cpus(num_slots: int, cpu: int) -> int:
-    """Cores that a local Ray offers: the machine's, or more if a person asks for more slots than it has."""
-    return max(os.cpu_count() or 1, num_slots * cpu)
+def local_cpus(num_slots: int, cpu: int, *, share: int = 1) -> int:
+    """Cores that a local Ray offers: the machine's, or more if a person asks for more slots than it has.
+
+    Args:
+        num_slots: Slots that were asked for, at least one.
+        cpu: Cores of a slot.
+        share: Jobs at a time, each with a Ray of its own: the cores are divided among them.
+    """
+    return max((os.cpu_count() or 1) // share, num_slots * cpu)
 
 
 class Cluster:
@@ -91,12 +97,12 @@ class Cluster:
         """Block until Ray answers.
 
         Raises:
-            TuneladderError: It could not be reached or started.
+            EngineLostError: It could not be reached or started.
         """
         self._ready.wait()
         if self._error is not None:
             where = self._arguments["address"]
-            raise TuneladderError(
+            raise EngineLostError(
                 f"Ray must be reachable to train, got {self._error!r} for address {where!r}: check that the "
                 "cluster runs and that its authentication token is known here"
             ) from self._error
@@ -119,7 +125,7 @@ class Cluster:
 
         try:
             if not ray.is_initialized():
-                _knock(self._arguments["address"])
+                knock(self._arguments["address"])
                 for name in _QUIET_LOGGERS:
                     logging.getLogger(name).setLevel(logging.CRITICAL)
                 ray.init(**self._arguments, log_to_driver=False, configure_logging=False)
@@ -143,8 +149,8 @@ def _prepare_environment(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-def _knock(address: str) -> None:
-    """Raise OSError at once where nothing listens; Ray itself would try for minutes."""
+def knock(address: str) -> None:
+    """Raise OSError at once where nothing listens at a cluster's address; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=KNOCK_TIMEOUT_S).close()

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import cloudpickle, tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from service.engine.base import Engine, LegFunction
 from service.engine.cluster import Cluster, Seat, check_seat, local_cpus
@@ -24,6 +25,7 @@ from service.engine.desk import Desk, Outcome, Parcel, Welcome
 from service.engine.local import check_keys
 from service.engine.slot import unpack_result
 from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
+from service.errors import EngineLostError
 from service.legs import Leg, LegResult, MemberResult
 
 BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
@@ -86,7 +88,7 @@ class RayTuneEngine(Engine):
             check_seat(self._seat)
             named = function if isinstance(function, str) else _pickled(function)
             welcome = Welcome(import_path=tuple(sys.path), function=named)
-            self._desk: Any = ray.remote(Desk).options(num_cpus=0).remote(welcome, num_slots, max_attempts)
+            self._desk: Any = ray.remote(Desk).options(**_here()).remote(welcome, num_slots, max_attempts)
         except BaseException:
             if self._own_cluster is not None:
                 self._own_cluster.close()
@@ -99,7 +101,8 @@ class RayTuneEngine(Engine):
         Each slot gets it once; arrays arrive read-only, in shared memory.
         """
         self._is_briefed = True
-        ray.get(self._desk.brief.remote((ray.put(context),)))
+        with _cluster_is_there():
+            ray.get(self._desk.brief.remote((ray.put(context),)))
 
     def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
         """Hand the legs to the desk and yield their results as they come.
@@ -107,6 +110,7 @@ class RayTuneEngine(Engine):
         Raises:
             RuntimeError: The engine is closed or not briefed, the leg function raised (with its traceback), every
                 slot is lost, or a later `run` has taken over.
+            EngineLostError: The cluster is not there any more.
             ValueError: Two legs have the same key.
         """
         if self._closed:
@@ -116,7 +120,8 @@ class RayTuneEngine(Engine):
         check_keys(legs)
         self._run_number += 1
         number = self._run_number
-        ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
+        with _cluster_is_there():
+            ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
         return self._results(number, {leg.key: leg for leg in legs})
 
     def _results(self, number: int, open_legs: dict[str, Leg]) -> Iterator[LegResult]:
@@ -133,11 +138,9 @@ class RayTuneEngine(Engine):
     def _collect(self, number: int) -> list[Outcome]:
         if self._closed:
             return [Outcome("ended", body="the engine was closed")]
-        try:
+        with _cluster_is_there():
             # A future's result() wakes for Ctrl-C at once, ray.get() within a second.
             outcomes: list[Outcome] = self._desk.collect.remote(number).future().result()
-        except ray.exceptions.RayError as error:
-            return [Outcome("ended", body=f"the connection to the engine's desk is lost: {error}")]
         return outcomes
 
     def _judge(self, outcome: Outcome, leg: Leg) -> LegResult:
@@ -191,6 +194,21 @@ class RayTuneEngine(Engine):
             reason = f"Ray Tune has ended: {error!r}"
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self._desk.end.remote(reason))
+
+
+def _here() -> dict[str, Any]:
+    """Options of an actor that is lost with this process's node alone: any other node may come and go."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+@contextlib.contextmanager
+def _cluster_is_there() -> Iterator[None]:
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        said = str(error).partition("\n")[0]
+        raise EngineLostError(f"Ray must stay until the job ends, the engine's desk is lost: {said}") from error
 
 
 def _pickled(function: LegFunction) -> bytes:

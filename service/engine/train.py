@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from lightning_modules.augmentation import make_augmentation
-from lightning_modules.data import ArrayDataModule, Augment, Split, TrainingData, batches
+from lightning_modules.data import ArrayDataModule, Augment, DiskArray, Split, TrainingData, batches
 from lightning_modules.families import FAMILIES, split_settings
 from lightning_modules.metrics import name_classes
 from lightning_modules.seeding import seeded
@@ -31,7 +31,7 @@ from service.own_code import BuiltInData, OwnDataModule, import_class, make_data
 
 _OWN_BATCH_SIZE = 64  # of a person's module on a built-in set, unless batch_size is a hyperparameter
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred
-_MAX_WORKERS = 4  # that select batches for a GPU; more wait for each other at the arrays
+_MAX_WORKERS = 4  # that select batches ahead; more wait for each other at the arrays
 NO_CUDA = (
     f"a slot with a GPU needs a CUDA device, torch {torch.__version__} finds none in the worker: install torch "
     "for CUDA there, or set resources.gpu: 0"
@@ -229,9 +229,11 @@ def _array_datamodule(
     context: LegContext, data: TrainingData, *, batch_size: int, seed: int, augment: Augment | None = None
 ) -> ArrayDataModule:
     device = _device(context, data.train, data.validation)
-    # What a GPU does not hold streams to it, selected ahead by the slot's other cores.
-    streams = context.use_gpu and device == "cpu"
-    num_workers = min(_MAX_WORKERS, context.num_threads - 1) if streams else 0
+    # What a GPU does not hold, and what no memory holds, is selected ahead: by the slot's other cores, and where
+    # there are none by a process that waits for the disk.
+    on_disk = any(isinstance(array, DiskArray) for array in data.train.inputs.values())
+    streams = on_disk or (context.use_gpu and device == "cpu")
+    num_workers = min(_MAX_WORKERS, max(context.num_threads - 1, on_disk)) if streams else 0
     return ArrayDataModule(
         data, batch_size=batch_size, seed=seed, device=device, augment=augment, num_workers=num_workers
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,11 @@ def export_trial(
     settings: Mapping[str, Any],
     folder: Path,
     replace: bool,
+    formats: Sequence[str] | None = None,
 ) -> Path:
     """Write a trial's bundle from the record; the test split is not touched, its metrics are on record.
+
+    That it was written is for the caller to record.
 
     Args:
         store: The record.
@@ -51,6 +54,7 @@ def export_trial(
         settings: What the module is built from.
         folder: Where the bundle goes.
         replace: Whether a bundle that stands there gives way.
+        formats: Files beside the checkpoint; those of the spec by default.
 
     Raises:
         ConflictError: Something stands at `folder`.
@@ -72,11 +76,9 @@ def export_trial(
         },
         lineage=_lineage(store, job_id, trial, resolved),
         environment=environment(),
-        formats=resolved.spec.export.formats,
+        formats=resolved.spec.export.formats if formats is None else formats,
     )
-    path = write_bundle(contents, folder, replace=replace)
-    store.record_export(job_id, number, str(path))
-    return path
+    return write_bundle(contents, folder, replace=replace)
 
 
 def validation_metrics(

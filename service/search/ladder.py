@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import optuna
 
@@ -9,7 +11,7 @@ from search_spaces import SearchSpace
 from service.search.designs import stage_designs
 from service.search.plan import REFINE, START, Plan, Stage
 from service.search.proposals import Proposer
-from service.search.rounds import Params, Round
+from service.search.rounds import Forecast, Params, Round, Trial, loss_at
 from service.search.sampler import SurrogateSampler
 from service.search.strategy import RoundMaker, Rounds
 
@@ -94,28 +96,45 @@ class LadderStrategy:
     def _refine(self, stage: Stage) -> Rounds:
         """Spend what is left with everything open, from everything seen."""
         generator = np.random.default_rng([self._seed, stage.number])
-        sampler = SurrogateSampler(
-            self._space, max_epochs=self._plan.max_epochs, seed=int(generator.integers(2**32))
-        )
+        seed = int(generator.integers(2**32))
+        sampler = SurrogateSampler(self._space, rungs=self._plan.rungs, seed=seed)
         proposer = Proposer(self._space, self._space.names, mode=self._plan.mode, sampler=sampler)
         proposer.add(self.history.trials, max_epochs=self._plan.max_epochs)
         stale, is_gated = 0, True
         while stale < MAX_STALE and (count := self._maker.affordable(stage.num_candidates)):
             known = len(self.history.trials)
-            yield from self._train(stage, proposer, count, base={}, use_rival=is_gated)
+            forecast = self._forecast_by(sampler)
+            yield from self._train(stage, proposer, count, base={}, use_rival=is_gated, forecast=forecast)
             new = self.history.trials[known:]
             stale = 0 if new else stale + 1
-            # Where curves cross, whoever would win in the end is behind the incumbent at every rung. So a round in
-            # which nobody got past it is followed by one whose best is trained to full length in any case.
+            # A forecast errs where nothing is known. So a round in which nobody was thought to get past the
+            # incumbent is followed by one whose best is trained to full length in any case.
             is_gated = any(trial.state == "completed" for trial in new)
 
+    def _forecast_by(self, sampler: SurrogateSampler) -> Forecast:
+        def forecast(trials: Sequence[Trial], rung: int) -> dict[int, float]:
+            if not trials:
+                return {}
+            losses = [loss_at(trial, rung, self._plan.mode) for trial in trials]
+            expected = sampler.forecast([trial.params for trial in trials], losses, rung)
+            return {trial.number: loss for trial, loss in zip(trials, expected, strict=True)}
+
+        return forecast
+
     def _train(
-        self, stage: Stage, proposer: Proposer, count: int, *, base: Params, use_rival: bool = True
+        self,
+        stage: Stage,
+        proposer: Proposer,
+        count: int,
+        *,
+        base: Params,
+        use_rival: bool = True,
+        forecast: Forecast | None = None,
     ) -> Rounds:
         """Ask for a round, have what is new in it trained, and tell."""
         asked = proposer.ask(count, base=base)
         if candidates := self._maker.fresh(asked):
-            round_: Round = self._maker.make(stage, candidates, use_rival=use_rival)
+            round_: Round = self._maker.make(stage, candidates, use_rival=use_rival, forecast=forecast)
             trials = yield round_
             assert trials is not None
             self.history.add(trials)

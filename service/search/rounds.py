@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search_spaces import Value
@@ -60,28 +60,6 @@ def round_cost(num_trials: int, rungs: Sequence[int], reduction_factor: int) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round:
-    """The candidates that a stage asks for at once, and how they are compared.
-
-    Args:
-        number: Counts from 0 in the job.
-        stage: The stage's number.
-        candidates: Full params of each candidate.
-        rungs: Epochs of comparison, increasing.
-        reduction_factor: One in this many goes on.
-        rival: The incumbent's losses by epoch. From the second rung on, a candidate goes on only if it is at
-            least as good as the rival was at the same epoch. Empty: no rival.
-    """
-
-    number: int
-    stage: int
-    candidates: tuple[Params, ...]
-    rungs: tuple[int, ...]
-    reduction_factor: int
-    rival: Mapping[int, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Trial:
     """What the search sees of a trial.
 
@@ -99,6 +77,35 @@ class Trial:
     def epochs(self) -> int:
         """Epochs trained."""
         return len(self.values)
+
+
+Forecast = Callable[[Sequence[Trial], int], Mapping[int, float]]  # running trials, rung -> losses at full length
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The candidates that a stage asks for at once, and how they are compared.
+
+    Args:
+        number: Counts from 0 in the job.
+        stage: The stage's number.
+        candidates: Full params of each candidate.
+        rungs: Epochs of comparison, increasing.
+        reduction_factor: One in this many goes on.
+        rival: The incumbent's losses by epoch. From the second rung on, a candidate goes on only if it is at
+            least as good as the rival was at the same epoch. Empty: no rival.
+        forecast: Who goes on is then decided by what a running trial is forecast to reach, against what the rival
+            has reached, instead of by their values at the rung. It is given trials with a finite loss, and the
+            rung. None: by the values.
+    """
+
+    number: int
+    stage: int
+    candidates: tuple[Params, ...]
+    rungs: tuple[int, ...]
+    reduction_factor: int
+    rival: Mapping[int, float] = field(default_factory=dict)
+    forecast: Forecast | None = None
 
 
 def to_loss(value: float | None, mode: Mode) -> float:
@@ -139,13 +146,17 @@ def promote(round_: Round, trials: Sequence[Trial], rung: int, mode: Mode) -> se
 
     Returns:
         Trial numbers: the best one in `reduction_factor` of those that started this leg, ties to the lower
-        number, less those that are worse than the rival at the same epoch.
+        number, less those that are worse than the rival at the same epoch. With the round's forecast, losses are
+        those at full length, for trials and rival alike.
     """
-    ranked = sorted(
-        (loss_at(trial, rung, mode), trial.number) for trial in trials if trial.state in ("running", "completed")
-    )
+    losses = {t.number: loss_at(t, rung, mode) for t in trials if t.state in ("running", "completed")}
+    losses = {number: loss for number, loss in losses.items() if math.isfinite(loss)}
+    if round_.forecast:
+        # Who is out of patience has reached what it can.
+        losses |= round_.forecast([t for t in trials if t.number in losses and t.state == "running"], rung)
+    ranked = sorted((loss, number) for number, loss in losses.items())
     kept = ranked[: num_kept(len(trials), round_.reduction_factor)]
     if round_.rival and rung > round_.rungs[0]:
-        bar = round_.rival.get(rung, math.inf)
+        bar = round_.rival.get(round_.rungs[-1] if round_.forecast else rung, math.inf)
         kept = [(loss, number) for loss, number in kept if loss <= bar]
-    return {number for loss, number in kept if math.isfinite(loss)}
+    return {number for _, number in kept}

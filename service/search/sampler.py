@@ -2,7 +2,7 @@
 
 Optuna's own samplers either leave out what stopped early or compare values of different epochs. A short training
 is full of stopped trials, so this sampler models value over (params, epoch) and asks for what is likely best at
-full length.
+full length. The same model forecasts what a trial that is still running will reach.
 """
 
 from __future__ import annotations
@@ -16,20 +16,31 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
-from search_spaces import Choice, SearchSpace, Value
+from search_spaces import SearchSpace, Value
+from service.search.cube import Array, Cube
 from service.search.encoding import decode, distribution, encode
-from service.search.surrogate import Array, GaussianProcess
+from service.search.surrogate import GaussianProcess
 
 POOL = 500  # points that are weighed for each candidate
 LOCAL_SHARE = 0.5  # of them around the best trials, the rest anywhere
 STEP = 0.15  # typical move of a local point, in the width of a range
 NUM_CENTRES = 3  # best trials that local points start from
-MAX_POINTS = 200  # trials in the model: the longest, then the newest; bounds the cost of a candidate
+NUM_CLIMBED = 3  # best points of the pool that are climbed from
+NUM_CLIMBS = 8  # steps of the climb, each SHRINK times as long as the one before
+NUM_NEIGHBOURS = 10  # of each point in each step of the climb
+SHRINK = 0.8
+MIN_DISTANCE = 0.02  # in the width of a range, along any of them: what is closer to a trial would teach nothing
+MAX_TRIALS = 200  # in the model: the longest, then the newest
+MAX_POINTS = 260  # values of those trials; bounds the cost of a candidate
 FIT_STEPS = 10  # L-BFGS iterations of a round, from where the last round ended
-CLIP = 3.0  # losses this far above the median (in distances from best to median) are all the same
+FIT_ALWAYS = 160  # trials; beyond, a fit costs more than all else, and waits until FIT_GROWTH of them are new
+FIT_GROWTH = 0.05
+CLIP = 3.0  # losses are pressed together beyond the median, up to here: how bad is of no use
+OPTIMISM = 1.0  # standard deviations by which a forecast is better than the mean
 
 
 class SurrogateSampler(optuna.samplers.BaseSampler):
@@ -40,7 +51,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
 
     Args:
         space: What may vary; all of it is proposed together.
-        max_epochs: Full length of a trial.
+        rungs: Epochs at which trials are measured, the last one full length.
         seed: Everything drawn follows from it.
 
     Source:
@@ -48,13 +59,21 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         believer).
     """
 
-    def __init__(self, space: SearchSpace, *, max_epochs: int, seed: int) -> None:
+    def __init__(self, space: SearchSpace, *, rungs: Sequence[int], seed: int) -> None:
         self._space = space
+        self._cube = Cube(space)
         self._distributions = {parameter.name: distribution(parameter) for parameter in space}
-        self._max_epochs = max_epochs
+        self._rungs = tuple(rungs)
         self._generator = np.random.default_rng(seed)
-        self._model = GaussianProcess(_width(space) + 1)
-        self._num_fitted = -1
+        self._model = GaussianProcess(self._cube.num_columns + 1)
+        self._rows: dict[int, Array] = {}  # of the study's trials
+        self._x: Array = np.zeros((0, self._cube.num_columns + 1))  # what the model was fitted to
+        self._y: Array = np.zeros(0)
+        self._num_known = 0  # trials in the model's data
+        self._num_fitted = 0  # trials when its hyperparameters were fitted
+        self._believed: list[Array] | None = (
+            None  # rows that the model holds beside the data; None: another's data
+        )
         self._threads = ThreadpoolController()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -70,100 +89,170 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Choose the point of the pool with the highest expected improvement."""
+        """Choose the point with the highest expected improvement."""
         # Sums depend on the number of threads, and so would the job on the machine; slots need the cores anyway.
         with self._threads.limit(limits=1, user_api="blas"):
-            return self._propose(study, trial)
-
-    def _propose(self, study: Study, trial: FrozenTrial) -> dict[str, Any]:
-        ended = [t for t in study.get_trials(deepcopy=False) if _loss(t) is not None]
-        if len(ended) < 2:
-            return self._encode(self._anywhere())
-        self._fit(ended)
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        asked = [self._decode(t.params) for t in running if t.number != trial.number and t.params]
-        for params in asked:
-            self._model.believe(np.append(self._features(params), 1.0))
-        best = self._centres(ended)
-        pool = [self._near(best[i % len(best)]) for i in range(int(POOL * LOCAL_SHARE))]
-        pool += [self._anywhere() for _ in range(POOL - len(pool))]
-        seen = {_key(self._decode(t.params)) for t in ended} | {_key(params) for params in asked}
-        pool = [params for params in pool if _key(params) not in seen] or pool
-        points = np.array([[*self._features(params), 1.0] for params in pool])
-        bar, _ = self._model.predict(np.append(self._features(best[0]), 1.0)[None])
-        return self._encode(pool[int(np.argmax(self._improvement(points, float(bar[0]))))])
-
-    def _improvement(self, points: Array, bar: float) -> Array:
-        mean, std = self._model.predict(points)
-        z = (bar - mean) / std
-        improvement: Array = std * (z * ndtr(z) + np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
-        return improvement
-
-    def _fit(self, ended: Sequence[FrozenTrial]) -> None:
-        """Fit once a round; afterwards only take back what was believed."""
-        steps = FIT_STEPS if len(ended) != self._num_fitted else 0
-        self._num_fitted = len(ended)
-        ended = sorted(ended, key=lambda t: (-_epochs(t), -t.number))[:MAX_POINTS]
-        x = np.array([[*self._features(self._decode(t.params)), self._length(t)] for t in ended])
-        losses = np.array([_loss(t) for t in ended])
-        self._model.fit(x, _normalized(losses), steps=steps)
-
-    def _length(self, trial: FrozenTrial) -> float:
-        """Place an epoch between 0 (the first) and 1 (full length), in equal ratios."""
-        if self._max_epochs == 1:
-            return 1.0
-        return math.log(max(1, _epochs(trial))) / math.log(self._max_epochs)
-
-    def _centres(self, ended: Sequence[FrozenTrial]) -> list[dict[str, Value]]:
-        complete = [t for t in ended if t.state is TrialState.COMPLETE] or list(ended)
-        complete.sort(key=lambda t: (_loss(t), t.number))
-        return [self._decode(t.params) for t in complete[:NUM_CENTRES]]
-
-    def _anywhere(self) -> dict[str, Value]:
-        units = self._generator.random(len(self._space))
-        drawn = {p.name: p.from_unit(float(unit)) for p, unit in zip(self._space, units, strict=True)}
-        return self._space.complete(drawn)
-
-    def _near(self, centre: Mapping[str, Value]) -> dict[str, Value]:
-        """Move each parameter with a chance of one third, at least one of them."""
-        generator, num = self._generator, len(self._space)
-        moved = generator.random(num) < 1 / 3
-        moved[int(generator.integers(num))] = True
-        size = STEP * math.exp(0.7 * generator.standard_normal())
-        params = dict(centre)
-        steps = size * generator.standard_normal(num)
-        for parameter, step in ((p, s) for p, s, moves in zip(self._space, steps, moved, strict=True) if moves):
-            if isinstance(parameter, Choice) and not parameter.ordered:
-                unit = float(generator.random())
-            else:
-                unit = min(max(parameter.to_unit(params[parameter.name]) + float(step), 0.0), 1.0)
-            params[parameter.name] = parameter.from_unit(unit)
-        return self._space.complete(params)
-
-    def _features(self, params: Mapping[str, Value]) -> list[float]:
-        """Place params in [0, 1]^D: one column for a scale, one for each of unordered choices."""
-        columns: list[float] = []
-        for parameter in self._space:
-            value = params[parameter.name]
-            if isinstance(parameter, Choice) and not parameter.ordered:
-                columns += [1.0 if choice == value else 0.0 for choice in parameter.choices]
-            else:
-                columns.append(parameter.to_unit(value))
-        return columns
-
-    def _decode(self, params: Mapping[str, Any]) -> dict[str, Value]:
-        return {p.name: decode(p, params[p.name]) for p in self._space}
-
-    def _encode(self, params: Mapping[str, Value]) -> dict[str, Any]:
+            params = self._cube.params(self._propose(study, trial))
         return {p.name: encode(p, params[p.name]) for p in self._space}
 
+    def forecast(self, params: Sequence[Mapping[str, Value]], losses: Sequence[float], epoch: int) -> list[float]:
+        """Forecast the losses at full length of trials that were measured at an epoch, on the hopeful side.
 
-def _key(params: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
-    return tuple(sorted(params.items()))
+        Args:
+            params: Of each trial.
+            losses: Of each trial at the epoch; finite.
+            epoch: The epoch.
+
+        Returns:
+            The model's mean less `OPTIMISM` standard deviations, in the unit of the losses; before the model has
+            seen anything the losses themselves.
+        """
+        if not self._num_known:
+            return list(losses)
+        with self._threads.limit(limits=1, user_api="blas"):
+            rows = np.array([self._cube.row(one) for one in params])
+            measured = self._scale.normalize(np.array(losses))
+            self._model.condition(
+                np.vstack([self._x, self._inputs(rows, epoch)]), np.concatenate([self._y, measured])
+            )
+            self._believed = None
+            mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
+        return [self._scale.restore(value) for value in (mean - OPTIMISM * std).tolist()]
+
+    def _propose(self, study: Study, trial: FrozenTrial) -> Array:
+        ended = [t for t in study.get_trials(deepcopy=False) if _loss(t) is not None]
+        if len(ended) < 2:
+            only: Array = self._anywhere(1)[0]
+            return only
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        asked = [self._row(t) for t in running if t.number != trial.number and t.params]
+        self._learn(ended)
+        self._believe(asked)
+        known = self._warp(np.array([*(self._row(t) for t in ended), *asked]))
+        centres = self._centres(ended)
+        bar = float(self._model.predict(self._inputs(centres[:1], self._rungs[-1]))[0][0])
+        num_near = int(POOL * LOCAL_SHARE)
+        near = self._near(centres[np.arange(num_near) % len(centres)], STEP)
+        pool = np.vstack([near, self._anywhere(POOL - num_near)])
+        best, scores = self._best(pool, self._score(pool, bar, known), NUM_CLIMBED)
+        for climb in range(NUM_CLIMBS):
+            around = self._near(np.repeat(best, NUM_NEIGHBOURS, axis=0), STEP * SHRINK**climb)
+            scores = np.concatenate([scores, self._score(around, bar, known)])
+            best, scores = self._best(np.vstack([best, around]), scores, NUM_CLIMBED)
+        chosen: Array = best[0]
+        return chosen
+
+    @staticmethod
+    def _best(rows: Array, scores: Array, count: int) -> tuple[Array, Array]:
+        order = np.argsort(-scores, kind="stable")[:count]
+        return rows[order], scores[order]
+
+    def _score(self, rows: Array, bar: float, known: Array) -> Array:
+        """Give the expected improvement over the bar at full length; -1 to what is almost known already."""
+        mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
+        z = (bar - mean) / std
+        improvement = std * (z * ndtr(z) + np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
+        distances = cdist(self._warp(rows), known, "chebyshev").min(axis=1)
+        score: Array = np.where(distances < MIN_DISTANCE, -1.0, improvement)
+        return score
+
+    def _believe(self, asked: Sequence[Array]) -> None:
+        """Have the model hold the data and what was asked for since; mostly all but the last of it is there."""
+        if self._believed is None or not _starts_with(asked, self._believed):
+            self._model.condition(self._x, self._y)
+            self._believed = []
+        for row in asked[len(self._believed) :]:
+            self._model.believe(self._inputs(row[None], self._rungs[-1])[0])
+            self._believed.append(row)
+
+    def _learn(self, ended: Sequence[FrozenTrial]) -> None:
+        """Take in what a round has brought."""
+        if len(ended) == self._num_known:
+            return
+        self._num_known = len(ended)
+        chosen = sorted(ended, key=lambda t: (-_epochs(t), -t.number))[:MAX_TRIALS]
+        points = [(self._row(t), epoch, loss) for t in chosen for epoch, loss in self._measured(t)][:MAX_POINTS]
+        losses = np.array([loss for *_, loss in points])
+        self._scale = _Scale(losses)
+        self._x = np.vstack([self._inputs(row[None], epoch) for row, epoch, _ in points])
+        self._y = self._scale.normalize(losses)
+        is_due = len(ended) <= FIT_ALWAYS or len(ended) >= (1 + FIT_GROWTH) * self._num_fitted
+        self._model.fit(self._x, self._y, steps=FIT_STEPS if is_due else 0)
+        self._num_fitted = len(ended) if is_due else self._num_fitted
+        self._believed = []
+
+    def _measured(self, trial: FrozenTrial) -> list[tuple[int, float]]:
+        """List the best loss up to each rung that a trial reached, and to its end."""
+        last = _epochs(trial)
+        found = []
+        for epoch in (*(rung for rung in self._rungs if rung < last), last):
+            losses = [loss for step, loss in trial.intermediate_values.items() if step <= epoch]
+            if losses:
+                found.append((epoch, min(losses)))
+        return found
+
+    def _inputs(self, rows: Array, epoch: int) -> Array:
+        """Lay the epoch beside the columns: 0 the first, 1 full length, in equal ratios."""
+        full = self._rungs[-1]
+        length = 1.0 if full == 1 else math.log(max(1, epoch)) / math.log(full)
+        return np.hstack([self._cube.columns(rows), np.full((len(rows), 1), length)])
+
+    def _row(self, trial: FrozenTrial) -> Array:
+        if trial.number not in self._rows:
+            self._rows[trial.number] = self._cube.row(
+                {p.name: decode(p, trial.params[p.name]) for p in self._space}
+            )
+        return self._rows[trial.number]
+
+    def _centres(self, ended: Sequence[FrozenTrial]) -> Array:
+        complete = [t for t in ended if t.state is TrialState.COMPLETE] or list(ended)
+        complete.sort(key=lambda t: (_loss(t), t.number))
+        return np.array([self._row(t) for t in complete[:NUM_CENTRES]])
+
+    def _anywhere(self, count: int) -> Array:
+        drawn = self._generator.random((count, len(self._space)))
+        return self._cube.snap(self._unwarp(drawn))
+
+    def _near(self, centres: Array, step: float) -> Array:
+        """Move each parameter of each row with a chance of one third, at least one of them."""
+        generator, (count, num) = self._generator, centres.shape
+        moves = generator.random((count, num)) < 1 / 3
+        moves[np.arange(count), generator.integers(num, size=count)] = True
+        sizes = step * np.exp(0.7 * generator.standard_normal((count, 1)))
+        moved = np.clip(self._warp(centres) + sizes * generator.standard_normal((count, num)), 0.0, 1.0)
+        moved = np.where(self._cube.unordered, generator.random((count, num)), self._unwarp(moved))
+        return self._cube.snap(np.where(moves, moved, centres))
+
+    def _warp(self, rows: Array) -> Array:
+        """Put rows on the scales that the model has fitted; unordered choices have none."""
+        inputs = np.full((len(rows), self._cube.num_columns + 1), 0.5)
+        inputs[:, self._cube.first_columns] = rows
+        return np.where(self._cube.unordered, rows, self._model.warp(inputs)[:, self._cube.first_columns])
+
+    def _unwarp(self, rows: Array) -> Array:
+        unwarped = self._model.unwarp(rows, self._cube.first_columns)
+        return np.where(self._cube.unordered, rows, unwarped)
 
 
-def _width(space: SearchSpace) -> int:
-    return sum(len(p.choices) if isinstance(p, Choice) and not p.ordered else 1 for p in space)
+class _Scale:
+    """Puts the best loss at 0 and the median at 1, and presses what is worse together."""
+
+    def __init__(self, losses: Array) -> None:
+        self._best = float(losses.min())
+        self._spread = max(float(np.median(losses)) - self._best, 1e-12)
+
+    def normalize(self, losses: Array) -> Array:
+        scaled = (losses - self._best) / self._spread
+        pressed: Array = np.minimum(np.where(scaled > 1, 1 + np.log(np.maximum(scaled, 1)), scaled), CLIP)
+        return pressed
+
+    def restore(self, value: float) -> float:
+        """Take `normalize` back."""
+        return self._best + self._spread * (value if value <= 1 else math.exp(value - 1))
+
+
+def _starts_with(rows: Sequence[Array], first: Sequence[Array]) -> bool:
+    return len(rows) >= len(first) and all(np.array_equal(a, b) for a, b in zip(rows, first, strict=False))
 
 
 def _epochs(trial: FrozenTrial) -> int:
@@ -177,11 +266,3 @@ def _loss(trial: FrozenTrial) -> float | None:
     if trial.state is TrialState.PRUNED and trial.intermediate_values:
         return min(trial.intermediate_values.values())
     return None
-
-
-def _normalized(losses: Array) -> Array:
-    """Put the best at 0 and the median at 1, and press what is worse together: how bad is of no use."""
-    spread = max(float(np.median(losses) - losses.min()), 1e-12)
-    scaled = (losses - losses.min()) / spread
-    pressed: Array = np.minimum(np.where(scaled > 1, 1 + np.log(np.maximum(scaled, 1)), scaled), CLIP)
-    return pressed

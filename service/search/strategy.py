@@ -9,7 +9,7 @@ from typing import Protocol
 from search_spaces import SearchSpace
 from service.search.history import History
 from service.search.plan import Plan, Stage
-from service.search.rounds import Params, Round, Trial, losses_by_epoch, round_cost
+from service.search.rounds import Forecast, Params, Round, Trial, losses_by_epoch, round_cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,9 @@ class RoundMaker:
                 new.append(full)
         return new
 
-    def make(self, stage: Stage, candidates: Iterable[Params], *, use_rival: bool) -> Round:
+    def make(
+        self, stage: Stage, candidates: Iterable[Params], *, use_rival: bool, forecast: Forecast | None = None
+    ) -> Round:
         """Number a round; with `use_rival` its candidates are measured against the incumbent as well."""
         incumbent = self.history.incumbent
         round_ = Round(
@@ -92,6 +94,7 @@ class RoundMaker:
             rival=losses_by_epoch(incumbent, self.plan.mode, max_epochs=self.plan.max_epochs)
             if use_rival and incumbent
             else {},
+            forecast=forecast,
         )
         self._next += 1
         return round_

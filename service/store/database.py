@@ -1,30 +1,32 @@
-"""The connection to the database: how SQLite is set, and what a transaction is."""
+"""A database whose tables are up to date, what a transaction is, and who may write in it."""
 
 from __future__ import annotations
 
-import json
+import copy
 import secrets
 import signal
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
 
-from service.errors import ConflictError, InvalidSpecError
+from service.errors import ConflictError, LeaseLostError
+from service.store.engines import PostgresOptions, make_engine
+from service.store.rows import get_job
 from service.store.schema import bring_up_to_date
+from service.store.service_records import Actor, EventKind
+from service.store.service_tables import AuditRow, EventRow
+from service.store.states import JobState
+from service.store.tables import JobRow
+from service.store.unavailable import unavailable
 
-BUSY_TIMEOUT_S = 30  # how long a writer waits for another one; the longest write here takes milliseconds
 _ID_EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 _ID_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
 
@@ -43,38 +45,68 @@ def new_id(now: datetime) -> str:
     return "".join(_ID_DIGITS[(number >> shift) & 31] for shift in range(60, -1, -5))
 
 
-def sqlite_url(path: Path) -> str:
-    """Name a SQLite file as a store's URL."""
-    return URL.create("sqlite", database=str(path.expanduser().resolve())).render_as_string()
+class Fence(NamedTuple):
+    """The only attempt of a job that may still write."""
+
+    job_id: str
+    attempt: int
 
 
 class Database:
     """A database whose tables are up to date. Safe to share between threads: each transaction has a connection.
 
-    Transactions that write hold SQLite's write lock from their start, so what they read cannot change under them.
+    A transaction that changes a job holds the lock on its row from its start (SQLite: the lock on writing), so
+    what it reads of the job cannot change under it. A transaction that reads sees one moment.
     """
 
     def __init__(self, engine: Engine, *, clock: Clock = utc_now) -> None:
         self._engine = engine
+        self._is_postgres = engine.dialect.name == "postgresql"
+        reads = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self._is_postgres else {}
+        self._read_engine = engine.execution_options(**reads)
         self._write_engine = engine.execution_options(writes=True)
         self._clock = clock
+        self._fence: Fence | None = None
 
     @classmethod
-    def open(cls, url: str, *, clock: Clock = utc_now) -> Self:
+    def open(cls, url: str, *, clock: Clock = utc_now, postgres: PostgresOptions | None = None) -> Self:
         """Open the store at a URL such as `sqlite:////data/store.db`; make or upgrade its tables if needed.
 
+        Args:
+            url: Of a SQLite file, or of a PostgreSQL database: `postgresql://user:password@host/database`.
+            clock: Says what time it is.
+            postgres: Limits of the connections to a PostgreSQL server.
+
         Raises:
-            InvalidSpecError: The URL is not one of a SQLite file, or the file is not a database.
+            InvalidSpecError: The URL is not one of a store, or the file is not a database.
             ConflictError: The store was written by a newer version of this code.
+            StoreUnavailableError: The server does not answer, or refuses who asks.
         """
-        engine = _sqlite_engine(url)
+        engine = make_engine(url, postgres or PostgresOptions())
         database = cls(engine, clock=clock)
         try:
-            bring_up_to_date(engine, database._write_engine)
+            bring_up_to_date(database._read_engine, database._write_engine)
+        except (OperationalError, InterfaceError) as error:
+            engine.dispose()
+            if not database._is_postgres:
+                raise
+            raise unavailable(error, engine.url) from error
         except BaseException:
             engine.dispose()
             raise
         return database
+
+    def fenced(self, job_id: str, attempt: int) -> Self:
+        """Give a store in which this attempt alone writes about the job.
+
+        Every method that changes the job first checks, in its own transaction, that the job runs as this attempt,
+        and raises `LeaseLostError` otherwise: who lost the lease can record nothing. What is written behind the
+        job's end (time, tracking) asks for the attempt alone. Other jobs are not fenced. The fenced store shares
+        the connections: closing it closes nothing.
+        """
+        fenced = copy.copy(self)
+        fenced._fence = Fence(job_id, attempt)
+        return fenced
 
     @property
     def url(self) -> str:
@@ -83,7 +115,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that no thread is using."""
-        self._engine.dispose()
+        if self._fence is None:
+            self._engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -95,19 +128,101 @@ class Database:
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
-        with Session(self._engine) as session:
-            yield session
+        try:
+            with Session(self._read_engine) as session:
+                yield session
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+            raise unavailable(error, self._engine.url) from error
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
         """One transaction: everything in it is on record when it ends, or nothing is."""
         try:
             with _interrupts_wait(), Session(self._write_engine) as session, session.begin():
+                session.connection()  # SQLite's lock on writing is ours from here on
                 yield session
         except IntegrityError as error:
             if "guard of " in str(error.orig):  # the database's own word on a forbidden move
-                raise ConflictError(f"the store refuses this change: {error.orig}") from error
+                raise ConflictError(f"the store refuses this change: {_first_line(error)}") from error
             raise
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+            raise unavailable(error, self._engine.url) from error
+
+    @contextmanager
+    def _changing(self, job_id: str, *, even_ended: bool = False) -> Iterator[tuple[Session, JobRow]]:
+        """One transaction about a job, which nobody else changes meanwhile.
+
+        Args:
+            job_id: The job.
+            even_ended: A fenced store may write this behind the job's end.
+
+        Raises:
+            NotFoundError: The job is not there.
+            LeaseLostError: The store is fenced, and the job is another attempt's or runs no more.
+        """
+        with self._writing() as session:
+            job = get_job(session, job_id, lock=True)
+            if self._fence is not None and self._fence.job_id == job_id:
+                check_attempt(job, self._fence.attempt, even_ended=even_ended)
+            yield session, job
+
+    def _now(self, session: Session) -> datetime:
+        """Say the moment of a transaction, which is one for all that it writes."""
+        if "now" not in session.info:
+            session.info["now"] = self._clock()
+        now: datetime = session.info["now"]
+        return now
+
+    def _note(self, session: Session, job: JobRow, kind: EventKind, data: Mapping[str, Any]) -> None:
+        """Put an event on record with the change that it tells of; the job's row is locked, so none is skipped."""
+        now = self._now(session)
+        session.add(EventRow(job_id=job.id, number=job.num_events, at=now, kind=kind, data=dict(data)))
+        job.num_events += 1
+        job.updated_at = now
+
+    def _note_job(self, session: Session, job: JobRow) -> None:
+        """Put on record where the job stands now."""
+        fields = ("state", "message", "priority", "wish", "worker", "attempt", "best_trial")
+        self._note(session, job, "job", {name: getattr(job, name) for name in fields})
+
+    def _audit(
+        self,
+        session: Session,
+        by: Actor | None,
+        action: str,
+        job_id: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put on record who asked for a change, if somebody did."""
+        if by is not None:
+            session.add(
+                AuditRow(
+                    at=self._now(session),
+                    owner=by.owner,
+                    token_id=by.token_id,
+                    action=action,
+                    job_id=job_id,
+                    detail=dict(detail or {}),
+                )
+            )
+
+
+def check_attempt(job: JobRow, attempt: int, *, even_ended: bool = False) -> None:
+    """Refuse an attempt that is not the job's present one.
+
+    Raises:
+        LeaseLostError: It is an earlier one, or the job runs no more.
+    """
+    if job.attempt != attempt or not (even_ended or job.state == JobState.RUNNING):
+        raise LeaseLostError(
+            f"a job is run by the attempt that claimed it last, got attempt {attempt} of job {job.id}, which is "
+            f"{job.state} at attempt {job.attempt}: stop this process"
+        )
+
+
+def _first_line(error: DBAPIError) -> str:
+    """PostgreSQL adds lines on where a trigger stands."""
+    return str(error.orig).partition("\n")[0]
 
 
 @contextmanager
@@ -133,58 +248,3 @@ def _interrupts_wait() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         for received in kept:
             signal.raise_signal(received)
-
-
-def _sqlite_engine(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise InvalidSpecError(
-            f"a store is named by a URL such as sqlite:////data/store.db, got {url!r}"
-        ) from None
-    file = parsed.database
-    if parsed.get_backend_name() != "sqlite" or not file or file == ":memory:" or file.startswith("file:"):
-        raise InvalidSpecError(
-            f"a store is a SQLite file, got {parsed.render_as_string()!r}: write sqlite:////data/store.db"
-        )
-    try:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidSpecError(
-            f"the folder of a store must exist or be made, got {Path(file).parent} ({error.strerror}): "
-            "choose another home"
-        ) from None
-    engine = create_engine(
-        parsed,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
-        json_serializer=partial(json.dumps, allow_nan=False, separators=(",", ":"), ensure_ascii=False),
-    )
-    event.listen(engine, "connect", _set_connection)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _set_connection(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # BEGIN is ours to write, see _begin
-    try:
-        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-        if mode != "wal":
-            connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError:  # itself, not a subclass: the file is not a database
-        file = connection.execute("PRAGMA database_list").fetchone()[2]
-        raise InvalidSpecError(
-            f"a store is a SQLite file, got {file}, which is another kind of file: choose another path"
-        ) from None
-    connection.execute("PRAGMA foreign_keys = ON")
-    # A power cut loses nothing either: what was logged elsewhere, or read once, must still be on record. Half a
-    # millisecond a commit on a solid-state disk.
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that reads first and writes later would fail instead of waiting when another one wrote in
-    # between, so writers take the lock at once. Source: sqlite.org/lang_transaction.html
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import and_, insert, select
 from sqlalchemy.orm import Session
 
 from service.errors import ConflictError
@@ -53,8 +53,7 @@ class Legs(Database):
                 leg's start, or the leg is on record with another result.
         """
         _check_result(leg, result)
-        with self._writing() as session:
-            job = get_job(session, job_id)
+        with self._changing(job_id) as (session, job):
             known = session.get(LegRow, (job_id, leg.key))
             if known is not None:
                 _check_fingerprint(known, fingerprint)
@@ -69,7 +68,7 @@ class Legs(Database):
                     f"legs are recorded for a running job, got leg {leg.key} of job {job_id}, which is "
                     f"{job.state}: run the job again to go on"
                 )
-            now = self._clock()
+            now = self._now(session)
             trials = get_trials(session, job_id, [member.number for member in result.members])
             for row, member in zip(trials, result.members, strict=True):
                 _move_trial(row, job, leg, member, now)
@@ -78,6 +77,8 @@ class Legs(Database):
             session.flush()
             if rows := _measurement_rows(job_id, leg, result, now):
                 session.execute(insert(MeasurementRow), rows)
+            job.num_deaths = 0
+            self._note(session, job, "leg", _leg_event(job, leg, result, trials))
             return leg_record(recorded)
 
     def legs(self, job_id: str) -> tuple[LegRecord, ...]:
@@ -102,6 +103,39 @@ class Legs(Database):
             get_job(session, job_id)
             get_trial(session, job_id, trial)
             return tuple(measurement_record(row) for row in session.scalars(query))
+
+    def best_measurements(self, job_id: str, trials: Collection[int]) -> dict[int, tuple[TimedMeasurement, ...]]:
+        """Give the measurement of each trial's best epoch, in one query; an empty tuple where there is none."""
+        query = (
+            select(MeasurementRow.trial, MeasurementRow.epoch, MeasurementRow.metrics, MeasurementRow.measured_at)
+            .join(
+                TrialRow,
+                and_(
+                    MeasurementRow.job_id == TrialRow.job_id,
+                    MeasurementRow.trial == TrialRow.number,
+                    MeasurementRow.epoch == TrialRow.best_epoch,
+                ),
+            )
+            .where(TrialRow.job_id == job_id, TrialRow.number.in_(trials))
+        )
+        found: dict[int, tuple[TimedMeasurement, ...]] = dict.fromkeys(trials, ())
+        with self._reading() as session:
+            for row in session.execute(query):
+                found[row.trial] = (measurement_record(row),)
+        return found
+
+    def measurements_of(self, job_id: str, trials: Collection[int]) -> dict[int, tuple[TimedMeasurement, ...]]:
+        """List the measurements of several trials in one query, by trial; one that has none has an empty tuple."""
+        query = (
+            select(MeasurementRow.trial, MeasurementRow.epoch, MeasurementRow.metrics, MeasurementRow.measured_at)
+            .where(MeasurementRow.job_id == job_id, MeasurementRow.trial.in_(trials))
+            .order_by(MeasurementRow.trial, MeasurementRow.epoch)
+        )
+        found: dict[int, list[TimedMeasurement]] = {number: [] for number in trials}
+        with self._reading() as session:
+            for row in session.execute(query):
+                found[row.trial].append(measurement_record(row))
+        return {number: tuple(measured) for number, measured in found.items()}
 
 
 def _check_fingerprint(row: LegRow, fingerprint: str) -> None:
@@ -179,6 +213,21 @@ def _leg_row(job_id: str, leg: Leg, result: LegResult, fingerprint: str, now: da
         wall_s=result.wall_s,
         recorded_at=now,
     )
+
+
+def _leg_event(job: JobRow, leg: Leg, result: LegResult, trials: Sequence[TrialRow]) -> dict[str, Any]:
+    """Say what a leg came to, in the few words that somebody who watches needs."""
+    last = [member.measurements[-1].metrics if member.measurements else {} for member in result.members]
+    return {
+        "key": leg.key,
+        "start_epoch": leg.start_epoch,
+        "end_epoch": leg.end_epoch,
+        "wall_s": result.wall_s,
+        "members": [
+            {"trial": row.number, "state": row.state, "epochs": row.epochs, "value": metrics.get(job.metric or "")}
+            for row, metrics in zip(trials, last, strict=True)
+        ],
+    }
 
 
 def _measurement_rows(job_id: str, leg: Leg, result: LegResult, now: datetime) -> list[dict[str, Any]]:

@@ -43,8 +43,7 @@ class Plans(Database):
         Raises:
             ConflictError: Another plan, metric or data is on record.
         """
-        with self._writing() as session:
-            row = get_job(session, job_id)
+        with self._changing(job_id) as (session, row):
             if row.plan is None:
                 row.plan, row.metric, row.mode = dict(plan), metric, mode
                 row.data_fingerprint = data_fingerprint
@@ -59,6 +58,8 @@ class Plans(Database):
                     )
                     for stage in stages
                 )
+                opened = [{"number": s.number, "name": s.name, "opens": list(s.opens)} for s in stages]
+                self._note(session, row, "plan", {"stages": opened, "metric": metric, "mode": mode})
                 return
             if row.data_fingerprint != data_fingerprint:
                 raise ConflictError(
@@ -94,7 +95,7 @@ class Plans(Database):
             ConflictError: Another outcome is on record, or the stage has rounds and is called skipped.
         """
         to = StageState.SKIPPED if skipped else StageState.COMPLETED
-        with self._writing() as session:
+        with self._changing(job_id) as (session, job):
             row = get_stage(session, job_id, number)
             if row.outcome is not None:
                 if (row.state, row.outcome) != (to, dict(outcome)):
@@ -104,6 +105,8 @@ class Plans(Database):
                 row.state = StageState.RUNNING
                 session.flush()
             row.state, row.outcome = to, dict(outcome)
+            told = {"number": number, "name": row.name, "state": str(to), "outcome": dict(outcome)}
+            self._note(session, job, "stage", told)
 
     def record_round(
         self, job_id: str, *, stage: int, round_number: int, trials: Sequence[NewTrial], rungs: Sequence[int]
@@ -114,7 +117,7 @@ class Plans(Database):
             NotFoundError: The plan has no such stage.
             ConflictError: The round is on record with other candidates or rungs, or a number is taken.
         """
-        with self._writing() as session:
+        with self._changing(job_id) as (session, job):
             known = session.get(RoundRow, (job_id, round_number))
             if known is not None:
                 self._verify_round(session, known, stage, trials, rungs)
@@ -132,7 +135,7 @@ class Plans(Database):
                 )
             session.add(RoundRow(job_id=job_id, number=round_number, stage=stage, rungs=list(rungs)))
             session.flush()
-            now = self._clock()
+            now = self._now(session)
             session.add_all(
                 TrialRow(
                     job_id=job_id,
@@ -148,6 +151,8 @@ class Plans(Database):
                 )
                 for trial in trials
             )
+            told = {"number": round_number, "stage": stage, "trials": sorted(numbers), "rungs": list(rungs)}
+            self._note(session, job, "round", told)
 
     def rounds(self, job_id: str) -> tuple[RoundRecord, ...]:
         """List the rounds of a job in their order."""
@@ -156,17 +161,19 @@ class Plans(Database):
             get_job(session, job_id)
             return tuple(round_record(row) for row in session.scalars(query))
 
-    def trials(self, job_id: str, *, after: int = -1, limit: int | None = None) -> tuple[TrialRecord, ...]:
+    def trials(
+        self, job_id: str, *, after: int | None = None, limit: int | None = None
+    ) -> tuple[TrialRecord, ...]:
         """List the trials of a job by number.
 
         Args:
             job_id: The job.
-            after: The last number of the page before.
+            after: The last number of the page before; None for the first page.
             limit: At most this many; None for all.
         """
         query = (
             select(TrialRow)
-            .where(TrialRow.job_id == job_id, TrialRow.number > after)
+            .where(TrialRow.job_id == job_id, TrialRow.number > (-1 if after is None else after))
             .order_by(TrialRow.number)
             .limit(limit)
         )
@@ -191,8 +198,9 @@ class Plans(Database):
             NotFoundError: The job has no such trial.
             ConflictError: One of them is not running. Then none is stopped.
         """
-        with self._writing() as session:
-            now = self._clock()
+        with self._changing(job_id) as (session, job):
+            now = self._now(session)
+            stopped = []
             for row in get_trials(session, job_id, list(numbers)):
                 if row.state == TrialState.STOPPED:
                     continue
@@ -202,6 +210,9 @@ class Plans(Database):
                         f"which is {row.state}: {USE_NEW}"
                     )
                 row.state, row.ended_at = TrialState.STOPPED, now
+                stopped.append(row.number)
+            if stopped:
+                self._note(session, job, "rung", {"stopped": stopped})
 
     @staticmethod
     def _verify_round(

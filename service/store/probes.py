@@ -41,8 +41,7 @@ class Probes(Database):
             ConflictError: The job is not running, or the probe is on record.
         """
         (member,) = result.members
-        with self._writing() as session:
-            job = get_job(session, job_id)
+        with self._changing(job_id) as (session, job):
             if job.state != JobState.RUNNING or session.get(ProbeRow, (job_id, leg.key)) is not None:
                 raise ConflictError(
                     f"a probe is recorded once, for a running job, got {leg.key} for job {job_id}, which is "
@@ -58,7 +57,7 @@ class Probes(Database):
                 slot=result.slot,
                 device=result.device,
                 wall_s=result.wall_s,
-                recorded_at=self._clock(),
+                recorded_at=self._now(session),
             )
             session.add(row)
             session.flush()

@@ -76,7 +76,7 @@ class TrackingProgress(Database):
 
     def record_tracked(self, job_id: str, runs: Iterable[TrackingRun]) -> None:
         """Put on record what was logged, in one transaction."""
-        with self._writing() as session:
+        with self._changing(job_id, even_ended=True) as (session, _):
             for run in runs:
                 same = TrackingRunRow.trial.is_(None) if run.trial is None else TrackingRunRow.trial == run.trial
                 row = session.scalars(
@@ -89,5 +89,5 @@ class TrackingProgress(Database):
 
     def forget_tracked(self, job_id: str) -> None:
         """Forget what was logged, because the tracking server has forgotten it."""
-        with self._writing() as session:
+        with self._changing(job_id, even_ended=True) as (session, _):
             session.execute(delete(TrackingRunRow).where(TrackingRunRow.job_id == job_id))

@@ -13,31 +13,65 @@ from pathlib import Path
 from typing import Any, Literal
 
 from service.legs import Measurement
-from service.store.states import JobState, StageState, TrialState
+from service.store.states import ExportState, JobState, StageState, TrialState, Wish
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobRecord:
-    """A job: what was submitted, where it stands, what came out."""
+class JobSummary:
+    """A job as a list shows it: without the documents."""
 
     id: str
     name: str
     state: JobState
-    spec: Mapping[str, Any]
-    spec_fingerprint: str
-    base_dir: str  # relative paths of the spec start here
+    owner: str
+    priority: int  # the queue takes higher ones first
     seed: int
-    data_fingerprint: str | None  # this and the next three are known once the plan is recorded
-    plan: Mapping[str, Any] | None
-    metric: str | None
+    metric: str | None  # this and the mode are known once the plan is recorded
     mode: Literal["min", "max"] | None
     message: str | None  # why it failed or was ended
+    wish: Wish | None  # what was asked of it while it runs
+    worker: str | None  # who runs it; None for a run without a server
+    lease_until: datetime | None  # after this moment another worker may take it; None: nobody may
+    attempt: int  # how often it was claimed: the number that fences off earlier ones
+    num_deaths: int  # processes that died with it since its last leg
+    num_events: int
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    updated_at: datetime  # of its last event
     active_s: float  # run time over all its processes
     best_trial: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What a job has come to so far."""
+
+    num_trials: int = 0
+    num_epochs: int = 0
+    best_value: float | None = None  # the winner's, once there is one
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord(JobSummary):
+    """A job: what was submitted, where it stands, what came out."""
+
+    spec: Mapping[str, Any]
+    spec_fingerprint: str
+    base_dir: str  # relative paths of the spec start here
+    data_fingerprint: str | None  # this and the plan are known once the plan is recorded
+    plan: Mapping[str, Any] | None
+    idempotency_key: str | None
+    request_hash: str | None
     result: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What came of handing a job in."""
+
+    job: JobRecord
+    is_new: bool  # False: the same request had been made before, and this is its job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +203,18 @@ class TrialChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRecord:
-    """A bundle that was written."""
+    """A bundle that was written or asked for."""
 
+    id: int
+    job_id: str
     trial: int
-    path: Path
+    state: ExportState
+    formats: tuple[str, ...] | None  # None: as the spec says
+    path: Path | None  # None until it is there
+    message: str | None  # why it failed
+    requested_by: str | None  # an owner; None for the one that a job writes at its end
+    worker: str | None
+    lease_until: datetime | None
+    attempt: int
     created_at: datetime
+    ended_at: datetime | None

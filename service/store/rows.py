@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from service.errors import NotFoundError
+from service.errors import InvalidSpecError, NotFoundError
 from service.store.records import (
     ExportRecord,
     JobRecord,
+    JobSummary,
     LegRecord,
     ProbeRecord,
     RoundRecord,
@@ -22,7 +23,7 @@ from service.store.records import (
     TrackingRun,
     TrialRecord,
 )
-from service.store.states import JobState, StageState, TrialState
+from service.store.states import ExportState, JobState, StageState, TrialState, Wish
 from service.store.tables import (
     ExportRow,
     JobRow,
@@ -39,9 +40,28 @@ from service.store.tables import (
 USE_NEW = "the job was started by another version: start another job with --new"
 
 
-def get_job(session: Session, job_id: str) -> JobRow:
-    """Find a job's row."""
-    row = session.get(JobRow, job_id)
+def check_length(field: str, value: str | None, longest: int) -> None:
+    """Refuse a text that its column does not hold; PostgreSQL would, SQLite would not.
+
+    Raises:
+        InvalidSpecError: It is too long, or empty.
+    """
+    if value is not None and not 0 < len(value) <= longest:
+        raise InvalidSpecError(
+            f"it must have 1 to {longest} characters, got {len(value)}: choose another", field=field
+        )
+
+
+def get_job(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
+    """Find a job's row.
+
+    Args:
+        session: Of a transaction.
+        job_id: The job.
+        lock: Let nobody else change the job until the transaction has ended. SQLite has locked the whole database.
+    """
+    # FOR NO KEY UPDATE: rows below the job may still be added, which its foreign keys look at.
+    row = session.get(JobRow, job_id, with_for_update={"key_share": True} if lock else None)
     if row is None:
         raise NotFoundError(f"no job has the id {job_id!r}: `tuneladder jobs` lists them")
     return row
@@ -73,26 +93,54 @@ def get_trials(session: Session, job_id: str, numbers: Sequence[int]) -> list[Tr
     return [rows[number] for number in numbers]
 
 
+SUMMARY_COLUMNS = (
+    JobRow.id,
+    JobRow.name,
+    JobRow.state,
+    JobRow.owner,
+    JobRow.priority,
+    JobRow.seed,
+    JobRow.metric,
+    JobRow.mode,
+    JobRow.message,
+    JobRow.wish,
+    JobRow.worker,
+    JobRow.lease_until,
+    JobRow.attempt,
+    JobRow.num_deaths,
+    JobRow.num_events,
+    JobRow.created_at,
+    JobRow.started_at,
+    JobRow.ended_at,
+    JobRow.updated_at,
+    JobRow.active_s,
+    JobRow.best_trial,
+)
+
+
+def _summary(row: JobRow | Row[*tuple[Any, ...]]) -> dict[str, Any]:
+    values = {column.key: getattr(row, column.key) for column in SUMMARY_COLUMNS}
+    values["state"] = JobState(row.state)
+    values["wish"] = None if row.wish is None else Wish(row.wish)
+    return values
+
+
+def job_summary(row: JobRow | Row[*tuple[Any, ...]]) -> JobSummary:
+    """Make the light record of a job."""
+    return JobSummary(**_summary(row))
+
+
 def job_record(row: JobRow) -> JobRecord:
     """Make the record of a job."""
     return JobRecord(
-        id=row.id,
-        name=row.name,
-        state=JobState(row.state),
+        **_summary(row),
         spec=row.spec,
         spec_fingerprint=row.spec_fingerprint,
         base_dir=row.base_dir,
-        seed=row.seed,
         data_fingerprint=row.data_fingerprint,
         plan=row.plan,
-        metric=row.metric,
-        mode=cast(Literal["min", "max"] | None, row.mode),
-        message=row.message,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        active_s=row.active_s,
-        best_trial=row.best_trial,
+        idempotency_key=row.idempotency_key,
+        request_hash=row.request_hash,
         result=row.result,
     )
 
@@ -163,7 +211,7 @@ def probe_record(row: ProbeRow) -> ProbeRecord:
     )
 
 
-def measurement_record(row: MeasurementRow) -> TimedMeasurement:
+def measurement_record(row: MeasurementRow | Row[*tuple[Any, ...]]) -> TimedMeasurement:
     """Make the record of a measurement."""
     return TimedMeasurement(epoch=row.epoch, metrics=row.metrics, measured_at=row.measured_at)
 
@@ -182,4 +230,18 @@ def tracking_run_record(row: TrackingRunRow) -> TrackingRun:
 
 def export_record(row: ExportRow) -> ExportRecord:
     """Make the record of a bundle."""
-    return ExportRecord(trial=row.trial, path=Path(row.path), created_at=row.created_at)
+    return ExportRecord(
+        id=row.id,
+        job_id=row.job_id,
+        trial=row.trial,
+        state=ExportState(row.state),
+        formats=None if row.formats is None else tuple(row.formats),
+        path=None if row.path is None else Path(row.path),
+        message=row.message,
+        requested_by=row.requested_by,
+        worker=row.worker,
+        lease_until=row.lease_until,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )

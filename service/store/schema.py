@@ -10,6 +10,11 @@ from sqlalchemy import Connection, Engine, inspect, text
 from service.errors import ConflictError
 
 SCRIPTS = Path(__file__).parent / "migrations"
+_MIGRATES_ALONE = (  # and takes as long as it takes
+    "SET LOCAL lock_timeout = 0",
+    "SET LOCAL statement_timeout = 0",
+    "SELECT pg_advisory_xact_lock(7305000)",
+)
 VERSION_TABLE = "store_version"  # a name of its own: MLflow's tables may live in the same database
 
 
@@ -53,10 +58,13 @@ def migrate(connection: Connection, version: str) -> None:
     """Bring a database to a version, upwards or downwards (`base` drops every table).
 
     Args:
-        connection: Open, in a transaction that holds the lock on writing: of two processes that open a new store
-            at the same time, the second finds nothing left to do.
+        connection: Open, in a transaction that holds SQLite's lock on writing. Of two processes that open a new
+            store at the same time, the second finds nothing left to do.
         version: One of `known_versions()`, or `base`.
     """
+    if connection.dialect.name == "postgresql":
+        for statement in _MIGRATES_ALONE:
+            connection.execute(text(statement))
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""The states of jobs, stages and trials, and the one table of moves for each.
+"""The states of jobs, stages, trials and exports, and the one table of moves for each.
 
 The database holds the same tables as triggers (`service/store/migrations`); a test compares the two, pair by pair.
 """
@@ -48,6 +48,37 @@ class TrialState(StrEnum):
         return not TRIAL_MOVES[self]
 
 
+class ExportState(StrEnum):
+    """Where a bundle that was asked for stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Wish(StrEnum):
+    """What was asked of a running job, and is carried out at the end of a leg.
+
+    pause: put it aside; cancel: end it for good; preempt: put it back into the queue, a more important one waits.
+    """
+
+    PAUSE = "pause"
+    CANCEL = "cancel"
+    PREEMPT = "preempt"
+
+
+class Role(StrEnum):
+    """What the bearer of a token may do; each may do what those before it may.
+
+    viewer: read the jobs of its owner; submitter: submit and steer them; admin: everything, of all owners.
+    """
+
+    VIEWER = "viewer"
+    SUBMITTER = "submitter"
+    ADMIN = "admin"
+
+
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset(
@@ -90,6 +121,13 @@ TRIAL_MOVES: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.DIVERGED: frozenset(),
     TrialState.FAILED: frozenset(),
     TrialState.CANCELLED: frozenset(),
+}
+
+EXPORT_MOVES: Mapping[ExportState, frozenset[ExportState]] = {
+    ExportState.QUEUED: frozenset({ExportState.RUNNING, ExportState.FAILED}),
+    ExportState.RUNNING: frozenset({ExportState.QUEUED, ExportState.COMPLETED, ExportState.FAILED}),
+    ExportState.COMPLETED: frozenset(),
+    ExportState.FAILED: frozenset(),
 }
 
 UNFINISHED_TRIALS = tuple(state for state in TrialState if TRIAL_MOVES[state])

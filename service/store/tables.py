@@ -1,82 +1,29 @@
 """The tables, as SQLAlchemy sees them. Migrations create them; a test holds the two together.
 
 Everything below a job has the job's id first in its key, so a page of one job is one range of the index.
-Types are portable: JSON becomes JSONB and times become timestamptz on PostgreSQL.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
-    MetaData,
     String,
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.orm import Mapped, mapped_column
 
-from service.store.states import JobState, StageState, TrialState
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A timezone-aware moment, kept in UTC. SQLite has no time zones: there the text is UTC by definition."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware moment into UTC; a naive one is a bug of the caller."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a moment in the store is timezone-aware, got {value!r}: use datetime.now(UTC)")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give every moment back in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def one_of(column: str, states: type[StrEnum]) -> CheckConstraint:
-    """A CHECK that keeps a column to the values of an enumeration."""
-    values = ", ".join(f"'{state}'" for state in states)
-    return CheckConstraint(f"{column} IN ({values})", name=column)
-
-
-Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-Id = String(32)
-Fingerprint = String(64)
-
-
-class Base(DeclarativeBase):
-    """Names every constraint, so that a later migration can speak of it."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+from service.store.columns import Base, Document, Fingerprint, Id, Message, UtcDateTime, one_of
+from service.store.states import ExportState, JobState, StageState, TrialState, Wish
 
 
 def _in_job() -> Mapped[str]:
@@ -94,8 +41,20 @@ class JobRow(Base):
     __table_args__ = (
         one_of("state", JobState),
         CheckConstraint("mode IN ('min', 'max')", name="mode"),
+        one_of("wish", Wish),
         Index(None, "spec_fingerprint", "id"),
+        # Pages of the list, by what they are sorted and filtered by.
         Index(None, "state", "id"),
+        Index(None, "owner", "id"),
+        Index(None, "owner", "state", "id"),
+        Index(None, "name", "id"),
+        Index(None, "updated_at", "id"),
+        Index(None, "owner", "updated_at", "id"),
+        Index(None, "priority", "id"),
+        Index(None, "owner", "priority", "id"),
+        # The queue: the head of each owner's line is found in the index alone.
+        Index(None, "state", "priority", "owner", "id"),
+        Index(None, "owner", "idempotency_key", unique=True),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -109,13 +68,25 @@ class JobRow(Base):
     plan: Mapped[dict[str, Any] | None] = mapped_column(Document)
     metric: Mapped[str | None] = mapped_column(String(100))
     mode: Mapped[str | None] = mapped_column(String(3))
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Message)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     active_s: Mapped[float] = mapped_column(Double)
     best_trial: Mapped[int | None] = mapped_column(Integer)
     result: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    owner: Mapped[str] = mapped_column(String(100), server_default="local")
+    priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    request_hash: Mapped[str | None] = mapped_column(Fingerprint)
+    wish: Mapped[str | None] = mapped_column(String(16))
+    worker: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    num_deaths: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    num_events: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # The default is never seen: SQLite adds a column that is not null only with a constant one.
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default="1970-01-01 00:00:00")
 
 
 class StageRow(Base):
@@ -168,7 +139,7 @@ class TrialRow(Base):
     epochs: Mapped[int] = mapped_column(Integer)
     best_epoch: Mapped[int | None] = mapped_column(Integer)
     best_value: Mapped[float | None] = mapped_column(Double)
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Message)
     num_legs: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -206,7 +177,7 @@ class ProbeRow(Base):
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
     report: Mapped[dict[str, Any] | None] = mapped_column(Document)
-    message: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Message)
     fingerprint: Mapped[str] = mapped_column(Fingerprint)
     slot: Mapped[int] = mapped_column(Integer)
     device: Mapped[str] = mapped_column(String(100))
@@ -264,13 +235,26 @@ class TrackingRunRow(Base):
 
 
 class ExportRow(Base):
-    """One row a bundle that was written."""
+    """One row a bundle that was written or asked for."""
 
     __tablename__ = "exports"
-    __table_args__ = (_in_trial("trial"), Index(None, "job_id"))
+    __table_args__ = (
+        one_of("state", ExportState),
+        _in_trial("trial"),
+        Index(None, "job_id"),
+        Index(None, "state", "id"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     job_id: Mapped[str] = mapped_column(Id)
     trial: Mapped[int] = mapped_column(Integer)
-    path: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    formats: Mapped[list[str] | None] = mapped_column(Document)
+    path: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Message)
+    requested_by: Mapped[str | None] = mapped_column(String(100))
+    worker: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempt: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

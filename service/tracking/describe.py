@@ -251,7 +251,8 @@ def health_tags(measurements: Iterable[TimedMeasurement]) -> dict[str, str]:
 
 def export_tags(exports: Sequence[ExportRecord]) -> dict[str, str]:
     """Say where the newest bundle lies."""
-    return {PREFIX + "bundle": str(exports[-1].path)} if exports else {}
+    written = [export.path for export in exports if export.path is not None]
+    return {PREFIX + "bundle": str(written[-1])} if written else {}
 
 
 def trials_csv(trials: Sequence[TrialRecord]) -> str:

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,24 @@ def local_artifacts(home: Path) -> str:
     return (home.expanduser().resolve() / "artifacts").as_uri()
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrackingPlace:
+    """Where MLflow's runs go.
+
+    Args:
+        uri: Of the MLflow server, or `sqlite:///...` of its database.
+        artifacts: Where a new experiment keeps artifacts, as a URI; None leaves it to the server.
+    """
+
+    uri: str
+    artifacts: str | None = None
+
+    @classmethod
+    def local(cls, home: Path) -> TrackingPlace:
+        """Name the database and the folder of a home."""
+        return cls(uri=local_tracking_uri(home), artifacts=local_artifacts(home))
+
+
 def is_refusal(error: BaseException) -> bool:
     """Say whether an error lies in one run, so that the others should go on."""
     return getattr(error, "error_code", None) in _REFUSALS
@@ -56,10 +75,17 @@ def _set_environment() -> None:
         os.environ.setdefault(key, setting)
 
 
-def preload() -> None:
-    """Import MLflow now: two seconds that a follower would otherwise take when it begins."""
+def preload(*, with_database: bool = False) -> None:
+    """Import MLflow now: two seconds that a follower would otherwise take when it begins.
+
+    Args:
+        with_database: Import what a database without a server takes as well.
+    """
     _set_environment()
-    import mlflow  # noqa: F401
+    import mlflow
+
+    if with_database:
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def make_database(file: Path) -> None:

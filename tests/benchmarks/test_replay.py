@@ -111,3 +111,19 @@ def test_a_run_that_was_made_before_is_read_and_not_made_again(tmp_path, table, 
     log._code.cache_clear()
     assert log.run_key("optuna_random", table, seed=0, budget=5) != key
     log._code.cache_clear()
+
+
+def test_history_starts_a_job_from_what_won_on_the_other_problems(tmp_path: Path) -> None:
+    from benchmarks.replay.history import compare
+
+    axis = np.arange(8)
+    off = [np.abs(axis - best) for best in (6, 1, 5)]
+    objective = off[0][:, None, None] + off[1][None, :, None] + off[2][None, None]
+    axes = {f"axis_{name}": axis for name in ("lr", "width", "depth")}
+    np.savez(tmp_path / "grid.npz", names=np.array(["lr", "width", "depth"]), objective=objective, **axes)
+    grid = TableProblem(tmp_path / "grid.npz")
+    result = compare({"one": grid, "other": grid}, seeds=[0], budget=40)
+    assert result["without"]["mean"]["5"] > result["without"]["mean"]["40"]
+    # What the other one ended with is among the first five here.
+    assert result["with"]["mean"]["5"] <= result["without"]["mean"]["40"]
+    assert result["sign_test"]["5"] == {"wins": 2, "losses": 0, "p": 0.5}

@@ -11,8 +11,8 @@ from markdown_pages import ROOT, blocks
 
 from service.documents import load_spec, parse_spec
 from service.embedded import run_job
+from service.exports import export_again
 from service.home import Home
-from service.job_run import export_again
 from service.seats import RunOptions
 from service.store import Store
 

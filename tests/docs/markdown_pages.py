@@ -61,7 +61,7 @@ def anchors(page: Path) -> set[str]:
 def commands(program: str) -> Iterator[tuple[Block, list[str]]]:
     """List the command lines that call a program, from console blocks: arguments without the program."""
     for block in blocks("console"):
-        for line in block.text.splitlines():
+        for line in block.text.replace("\\\n", " ").splitlines():  # a backslash at its end: the line goes on
             words = shlex.split(line.removeprefix("$ "), comments=True)
             if words and Path(words[0]).name == program:
                 yield block, words[1:]

@@ -13,6 +13,18 @@ from markdown_pages import ROOT, Block, blocks, commands
 from service.cli.app import app
 
 GROUP: Any = typer.main.get_command(app)
+
+
+def commands_of(group: Any, *before: str) -> dict[str, Any]:
+    """List commands by the words that call them; those of a group follow its name."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        words = (*before, name)
+        found |= commands_of(command, *words) if hasattr(command, "commands") else {" ".join(words): command}
+    return found
+
+
+COMMANDS = commands_of(GROUP)
 LINES = list(commands("tuneladder"))
 PAGE = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
 
@@ -20,9 +32,10 @@ PAGE = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
 def parse(words: list[str]) -> dict[str, Any]:
     """Parse a command line as the command would, without running it."""
     with GROUP.make_context("tuneladder", list(words), resilient_parsing=True) as context:
-        command = GROUP.get_command(context, words[0])
-        assert command is not None, f"no command {words[0]!r}"
-        return dict(command.make_context(words[0], list(words[1:]), parent=context).params)
+        name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
+        assert name is not None, f"no command {words[0]!r}"
+        rest = words[len(name.split()) :]
+        return dict(COMMANDS[name].make_context(name, list(rest), parent=context).params)
 
 
 @pytest.mark.parametrize(
@@ -56,26 +69,26 @@ def test_commands_within_sentences_exist() -> None:
 
 def sections() -> dict[str, str]:
     """Split docs/cli.md at its headings: command name -> text."""
-    parts = re.split(r"^## `tuneladder ?([a-z]*).*`$", PAGE, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    parts = re.split(r"^## `tuneladder ?((?:[a-z]+ ?)*).*`$", PAGE, flags=re.MULTILINE)
+    return dict(zip(map(str.strip, parts[1::2]), parts[2::2], strict=True))
 
 
 def test_the_page_has_a_section_for_each_command() -> None:
-    assert set(sections()) == {"", *GROUP.commands}
+    assert set(sections()) == {"", *COMMANDS}
 
 
-@pytest.mark.parametrize("name", ["", *GROUP.commands])
+@pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_a_section_lists_the_options_of_its_command_and_no_others(name: str) -> None:
-    command = GROUP.commands[name] if name else GROUP
+    command = COMMANDS[name] if name else GROUP
     real = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
     rows = re.findall(r"^\| (`-.+?) \|", sections()[name], re.MULTILINE)
     said = {option for row in rows for option in re.findall(r"`(-.+?)`", row)} - {"--help"}
     assert said == real
 
 
-@pytest.mark.parametrize("name", list(GROUP.commands))
+@pytest.mark.parametrize("name", list(COMMANDS))
 def test_a_section_says_the_true_defaults(name: str) -> None:
-    for parameter in GROUP.commands[name].params:
+    for parameter in COMMANDS[name].params:
         if isinstance(parameter.default, bool | None) or not parameter.opts[0].startswith("-"):
             continue
         row = next(line for line in sections()[name].splitlines() if line.startswith(f"| `{parameter.opts[0]}`"))

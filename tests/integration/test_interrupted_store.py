@@ -12,10 +12,17 @@ import pytest
 from service.store import JobState, Store
 
 
-def interrupting_clock() -> datetime:
-    """The store asks for the time inside its transactions: there the person presses Ctrl-C."""
-    signal.raise_signal(signal.SIGINT)
-    return datetime.now(UTC)
+class InterruptingClock:
+    """The store asks for the time inside its transactions: there the person presses Ctrl-C, once."""
+
+    def __init__(self) -> None:
+        self.was_asked = False
+
+    def __call__(self) -> datetime:
+        if not self.was_asked:
+            self.was_asked = True
+            signal.raise_signal(signal.SIGINT)
+        return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -33,7 +40,7 @@ def _python_s_own_handler() -> Iterator[None]:
 def test_ctrl_c_in_a_transaction_comes_after_it(url: str) -> None:
     with Store.open(url) as store:
         job = store.create_job(name="a", spec={}, spec_fingerprint="a", base_dir="/", seed=0)
-    with Store.open(url, clock=interrupting_clock) as store:
+    with Store.open(url, clock=InterruptingClock()) as store:
         with pytest.raises(KeyboardInterrupt) as interrupted:
             store.start_job(job.id)
         # The exception is alive, as it is while the runner puts its job aside.

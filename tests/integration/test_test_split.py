@@ -17,8 +17,8 @@ from service import catalog, job_run
 from service.documents import parse_spec
 from service.embedded import run_job
 from service.errors import ConflictError, JobFailedError
+from service.exports import export_again
 from service.home import Home
-from service.job_run import export_again
 from service.seats import RunOptions
 from service.spec import Spec
 from service.store import Store

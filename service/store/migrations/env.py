@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from service.store.tables import Base
-
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
     version_table=context.config.attributes["version_table"],
     render_as_batch=True,  # SQLite alters a table by writing it again
 )

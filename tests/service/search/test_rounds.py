@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +71,36 @@ def test_the_rival_counts_from_the_second_rung_on() -> None:
     assert promote(make_round(rival=rival), trials, 2, "min") == {0}
     assert promote(make_round(rival=rival), trials, 6, "min") == set()
     assert promote(make_round(rival={6: 0.5}), trials, 6, "min") == {0}  # as good is good enough
+
+
+def test_a_forecast_decides_by_what_is_reached_in_the_end_against_what_the_rival_has_reached() -> None:
+    trials = [make_trial(0, *[0.2] * 6), make_trial(1, *[0.5] * 6), make_trial(2, *[0.9] * 6)]
+
+    def forecast(running, rung):
+        assert rung in (2, 6)
+        return {trial.number: {0: 0.4, 1: 0.1, 2: 0.2}[trial.number] for trial in running}
+
+    def kept(rung: int, rival: dict[int, float]) -> set[int]:
+        return promote(replace(make_round(rival=rival), forecast=forecast), trials, rung, "min")
+
+    assert kept(2, {}) == {1}
+    assert kept(2, {18: 0.05}) == {1}  # the rival counts from the second rung on
+    assert kept(6, {6: 0.01, 18: 0.1}) == {1}
+    assert kept(6, {6: 0.90, 18: 0.05}) == set()
+
+
+def test_a_forecast_is_asked_about_running_trials_with_finite_values_alone() -> None:
+    ended = make_trial(0, 0.3, 0.2, state="completed")
+    lost = make_trial(1, None, None)
+    asked: list[int] = []
+
+    def forecast(running, rung):
+        asked.extend(trial.number for trial in running)
+        return dict.fromkeys(asked, 0.25)
+
+    round_ = replace(make_round(), forecast=forecast)
+    assert promote(round_, [ended, lost, make_trial(2, 0.1, 0.1)], 2, "min") == {0}
+    assert asked == [2]
 
 
 def test_who_patience_ended_is_compared_with_the_best_value_it_had() -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import StatementError
 from story import a_leg, a_result, queued_job, record_plan, running_job
 
 from service.errors import ConflictError, NotFoundError
-from service.store import JobState, Store, TrialState, sqlite_url
+from service.store import JobState, Store, TrialState
 from service.store.database import new_id
 
 
@@ -21,17 +21,17 @@ def test_a_job_is_found_as_it_was_submitted(store: Store) -> None:
     assert found.result is None
 
 
-def test_times_are_aware_and_in_utc(tmp_path) -> None:
+def test_times_are_aware_and_in_utc(store_url: str) -> None:
     ahead = datetime.fromisoformat("2026-03-01T12:00:00.000250+02:00")
-    with Store.open(sqlite_url(tmp_path / "store.db"), clock=lambda: ahead) as store:
+    with Store.open(store_url, clock=lambda: ahead) as store:
         created_at = store.job(queued_job(store).id).created_at
     assert created_at == ahead
     assert created_at.tzinfo is UTC
 
 
-def test_a_naive_time_is_refused(tmp_path) -> None:
+def test_a_naive_time_is_refused(store_url: str) -> None:
     times = iter([datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 1)])
-    with Store.open(sqlite_url(tmp_path / "store.db"), clock=lambda: next(times)) as store:
+    with Store.open(store_url, clock=lambda: next(times)) as store:
         job = queued_job(store)
         with pytest.raises(StatementError, match=r"timezone-aware, got .*use datetime.now\(UTC\)"):
             store.start_job(job.id)
@@ -46,9 +46,9 @@ def test_ids_sort_by_time_and_are_short() -> None:
     assert new_id(datetime(2100, 1, 1, tzinfo=UTC)) > ids[-1]
 
 
-def test_a_unique_beginning_of_an_id_finds_the_job(tmp_path) -> None:
+def test_a_unique_beginning_of_an_id_finds_the_job(store_url: str) -> None:
     moments = iter([datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)])
-    with Store.open(sqlite_url(tmp_path / "store.db"), clock=lambda: next(moments)) as store:
+    with Store.open(store_url, clock=lambda: next(moments)) as store:
         first, second = queued_job(store), queued_job(store)
         shared = next(n for n in range(13) if first.id[n] != second.id[n])
         assert store.job(first.id[: shared + 1]) == first
@@ -234,3 +234,18 @@ def test_test_metrics_need_a_claim(store: Store) -> None:
         store.record_test_metrics(job.id, {"test_accuracy": 0.9})
     with pytest.raises(NotFoundError, match=r"has no trial 9"):
         store.claim_test_read(job.id, 9)
+
+
+def test_a_message_of_other_people_s_code_is_kept_whatever_is_in_it(store: Store) -> None:
+    """PostgreSQL has no NUL in a text, and no database writes half of a surrogate pair."""
+    job = running_job(store)
+    store.fail_job(job.id, "bad byte \x00, half \ud83d, whole \U0001f642")
+    assert store.job(job.id).message == "bad byte \ufffd, half ?, whole \U0001f642"
+
+
+def test_documents_come_back_in_their_order_and_to_the_last_digit(store: Store) -> None:
+    spec = {"zeta": 0.1 + 0.2, "a": {"longer": 1e-300, "b": 2**53 + 1}, "text": "\x00 \u20ac", "none": None}
+    job = store.create_job(name="job", spec=spec, spec_fingerprint="f", base_dir="/", seed=0)
+    found = store.job(job.id).spec
+    assert found == spec
+    assert [*found, *found["a"]] == ["zeta", "a", "text", "none", "longer", "b"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from itertools import product
 
@@ -11,72 +11,113 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 from story import a_leg, a_member, a_result, new_trials, queued_job, record_plan, running_job
 
 from service.errors import ConflictError
-from service.store import JobState, StageState, Store, TrialState
-from service.store.states import JOB_MOVES, STAGE_MOVES, TRIAL_MOVES
+from service.store import JobState, PostgresOptions, StageState, Store, TrialState
+from service.store.engines import make_engine
+from service.store.states import EXPORT_MOVES, JOB_MOVES, STAGE_MOVES, TRIAL_MOVES
 
-TABLES: list[tuple[str, Mapping]] = [("jobs", JOB_MOVES), ("stages", STAGE_MOVES), ("trials", TRIAL_MOVES)]
-PAIRS = [(table, moves, now, to) for table, moves in TABLES for now, to in product(moves, moves)]
+TABLES: list[tuple[str, Mapping, set[str]]] = [
+    ("jobs", JOB_MOVES, {"queued"}),
+    ("stages", STAGE_MOVES, {"pending"}),
+    ("trials", TRIAL_MOVES, {"pending"}),
+    ("exports", EXPORT_MOVES, {"queued", "completed"}),  # a job's own bundle is there when it is recorded
+]
+PAIRS = [(table, moves, now, to) for table, moves, _ in TABLES for now, to in product(moves, moves)]
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> sqlite3.Connection:
-    """A job with a stage and a trial, behind the store's back."""
-    path = tmp_path_factory.mktemp("moves") / "store.db"
-    with Store.open(f"sqlite:///{path}") as store:
-        running_job(store, num_trials=1)
-    return sqlite3.connect(path, isolation_level=None)
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A job with a stage, a trial and an export, behind the store's back."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path_factory.mktemp('moves')}/store.db"
+        else:
+            url = stack.enter_context(request.getfixturevalue("postgres_server").database())
+        with Store.open(url) as store:
+            store.record_export(running_job(store, num_trials=1).id, 0, "/bundle")
+        engine = make_engine(url, PostgresOptions())  # in SQLite too, what it defines is rolled back
+        yield engine
+        engine.dispose()
+
+
+@contextmanager
+def rolled_back(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+def stand_at(connection: Connection, table: str, state: str) -> None:
+    """Bring the row to a state that it may not reach on its own."""
+    trigger = f"guard_{table}_update"
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}"))
+        connection.execute(text(f"UPDATE {table} SET state = '{state}'"))
+        connection.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER {trigger}"))
+        return
+    found = connection.execute(text(f"SELECT sql FROM sqlite_master WHERE name = '{trigger}'")).scalar_one()
+    connection.execute(text(f"DROP TRIGGER {trigger}"))
+    connection.execute(text(f"UPDATE {table} SET state = '{state}'"))
+    connection.execute(text(found))
 
 
 @pytest.mark.parametrize(
     ("table", "moves", "now", "to"), PAIRS, ids=[f"{table}-{now}-{to}" for table, _, now, to in PAIRS]
 )
 def test_the_database_allows_the_moves_of_the_table_and_no_others(
-    database: sqlite3.Connection, table: str, moves: Mapping, now: StrEnum, to: StrEnum
+    behind: Engine, table: str, moves: Mapping, now: StrEnum, to: StrEnum
 ) -> None:
-    trigger = f"guard_{table}_update"
-    sql = database.execute("SELECT sql FROM sqlite_master WHERE name = ?", [trigger]).fetchone()[0]
-    database.execute("BEGIN")
-    try:
-        database.execute(f"DROP TRIGGER {trigger}")  # only so that the row can stand at `now`
-        database.execute(f"UPDATE {table} SET state = ?", [now])
-        database.execute(sql)
+    with rolled_back(behind) as connection:
+        stand_at(connection, table, now)
+        move = text(f"UPDATE {table} SET state = '{to}'")
         if to == now or to in moves[now]:
-            database.execute(f"UPDATE {table} SET state = ?", [to])
+            assert connection.execute(move).rowcount >= 1
         else:
-            with pytest.raises(sqlite3.IntegrityError, match=f"guard of {table}: this move is not allowed"):
-                database.execute(f"UPDATE {table} SET state = ?", [to])
-    finally:
-        database.execute("ROLLBACK")
+            with pytest.raises(IntegrityError, match=f"guard of {table}: this move is not allowed"):
+                connection.execute(move)
 
 
-@pytest.mark.parametrize("table", ["jobs", "stages", "trials"])
-def test_the_database_knows_no_other_state(database: sqlite3.Connection, table: str) -> None:
-    with pytest.raises(sqlite3.IntegrityError, match=r"CHECK constraint failed|not allowed"):
-        database.execute(f"UPDATE {table} SET state = 'sleeping'")
+@pytest.mark.parametrize("table", [table for table, _, _ in TABLES])
+def test_the_database_knows_no_other_state(behind: Engine, table: str) -> None:
+    with (
+        rolled_back(behind) as connection,
+        pytest.raises(IntegrityError, match=r"CHECK constraint failed|not allowed"),
+    ):
+        connection.execute(text(f"UPDATE {table} SET state = 'sleeping'"))
 
 
-@pytest.mark.parametrize(("table", "moves"), TABLES)
-def test_a_new_row_starts_at_the_first_state(database: sqlite3.Connection, table: str, moves: Mapping) -> None:
-    columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-    key = "id" if table == "jobs" else "number"
-    for state in list(moves)[1:]:
-        chosen = {key: "99", "state": f"'{state}'"}
+@pytest.mark.parametrize(("table", "moves", "first"), TABLES, ids=[table for table, _, _ in TABLES])
+def test_a_new_row_starts_at_the_first_state(behind: Engine, table: str, moves: Mapping, first: set[str]) -> None:
+    columns = [column["name"] for column in inspect(behind).get_columns(table)]
+    key = "number" if table in {"stages", "trials"} else "id"
+    for state in moves:
+        chosen = {key: "'99'", "state": f"'{state}'", "idempotency_key": "NULL"}
         values = ", ".join(chosen.get(name, name) for name in columns)
-        with pytest.raises(sqlite3.IntegrityError, match=f"guard of {table}: a new row is {next(iter(moves))}"):
-            database.execute(f"INSERT INTO {table} SELECT {values} FROM {table} LIMIT 1")
+        insert = text(f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} LIMIT 1")
+        with rolled_back(behind) as connection:
+            if state in first:
+                assert connection.execute(insert).rowcount == 1
+            else:
+                with pytest.raises(IntegrityError, match=f"guard of {table}: a new row is {next(iter(moves))}"):
+                    connection.execute(insert)
 
 
 def test_the_database_keeps_the_look_at_the_test_split(store: Store) -> None:
     job = running_job(store)
     store.claim_test_read(job.id, 0)
     store.record_test_metrics(job.id, {"test_accuracy": 0.5})
-    raw = sqlite3.connect(store.url.removeprefix("sqlite:///"))
+    engine = create_engine(store.url)
     for change in ("trial = 1", "metrics = NULL", "metrics = '{}'"):
-        with pytest.raises(sqlite3.IntegrityError, match="the test split is read once"):
-            raw.execute(f"UPDATE test_reads SET {change}")
+        with (
+            rolled_back(engine) as connection,
+            pytest.raises(IntegrityError, match="the test split is read once"),
+        ):
+            connection.execute(text(f"UPDATE test_reads SET {change}"))
+    engine.dispose()
 
 
 class JobLife(RuleBasedStateMachine):

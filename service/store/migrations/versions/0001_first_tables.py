@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
+
+from service.store.migrations.guards import create_guard, drop_guards
 
 revision = "0001"
 down_revision = None
@@ -53,7 +54,7 @@ _TABLES = (
     "jobs",
 )
 
-_document = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_document = sa.JSON(none_as_null=True)
 _moment = sa.DateTime(timezone=True)
 
 
@@ -72,6 +73,7 @@ def downgrade() -> None:
     """Drop everything; the triggers go with their tables."""
     for table in _TABLES:
         op.drop_table(table)
+    drop_guards()
 
 
 def _one_of(table: str) -> sa.CheckConstraint:
@@ -268,20 +270,12 @@ def _create_guards() -> None:
             for now, targets in moves.items()
             if targets
         )
-        _guard(table, "UPDATE", f"OLD.state <> NEW.state AND NOT ({allowed})", "this move is not allowed")
+        create_guard(table, "UPDATE", f"OLD.state <> NEW.state AND NOT ({allowed})", "this move is not allowed")
         first = _FIRST[table]
-        _guard(table, "INSERT", f"NEW.state <> '{first}'", f"a new row is {first}")
-    _guard(
+        create_guard(table, "INSERT", f"NEW.state <> '{first}'", f"a new row is {first}")
+    create_guard(
         "test_reads",
         "UPDATE",
         "OLD.trial <> NEW.trial OR OLD.metrics IS NOT NULL",
         "the test split is read once",
-    )
-
-
-def _guard(table: str, event: str, forbidden: str, rule: str) -> None:
-    """Refuse rows by a trigger. Another database needs another CREATE TRIGGER around the same condition."""
-    op.execute(
-        f"CREATE TRIGGER guard_{table}_{event.lower()} BEFORE {event} ON {table} FOR EACH ROW "
-        f"WHEN {forbidden} BEGIN SELECT RAISE(ABORT, 'guard of {table}: {rule}'); END"
     )

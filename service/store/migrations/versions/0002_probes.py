@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0002"
 down_revision = "0001"
@@ -19,7 +18,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(32), nullable=False),
         sa.Column("key", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("report", sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")),
+        sa.Column("report", sa.JSON(none_as_null=True)),
         sa.Column("message", sa.Text()),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("slot", sa.Integer(), nullable=False),

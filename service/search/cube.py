@@ -1,0 +1,84 @@
+"""A search space as arrays: a point is a row of units, one in [0, 1] for each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from search_spaces import Choice, Int, Parameter, SearchSpace, Value
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class Cube:
+    """Turns params into rows and back, and rows into the columns that a model is fitted to.
+
+    Args:
+        space: The space: P parameters.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._parameters = tuple(space)
+        self._defaults = self.row(space.defaults())
+        names = space.names
+        self._conditions = [
+            (names.index(c.parameter), names.index(c.when), [space[c.when].to_unit(value) for value in c.values])
+            for c in space.conditions
+        ]
+        widths = [_width(parameter) for parameter in self._parameters]
+        self.num_columns = sum(widths)
+        self.unordered: Flags = np.array([width > 1 for width in widths])
+        # Of each parameter. An unordered choice's first column stands for it where only scales matter.
+        self.first_columns = np.cumsum([0, *widths[:-1]])
+
+    def row(self, params: Mapping[str, Value]) -> Array:
+        """Place params: (P,)."""
+        return np.array([p.to_unit(params[p.name]) for p in self._parameters])
+
+    def params(self, row: Array) -> dict[str, Value]:
+        """Read a row."""
+        units = zip(self._parameters, row.tolist(), strict=True)
+        return self._space.complete({parameter.name: parameter.from_unit(unit) for parameter, unit in units})
+
+    def snap(self, rows: Array) -> Array:
+        """Move rows to values that exist, and what is inactive to its default: (N, P) -> (N, P)."""
+        snapped = np.clip(rows, 0.0, 1.0)
+        for index, parameter in enumerate(self._parameters):
+            if isinstance(parameter, Choice):
+                count = len(parameter.choices)
+                snapped[:, index] = (np.minimum(np.floor(snapped[:, index] * count), count - 1) + 0.5) / count
+            elif isinstance(parameter, Int):
+                snapped[:, index] = _snap_whole(parameter, snapped[:, index])
+        given = snapped.copy()
+        for index, when, units in self._conditions:
+            inactive = ~np.isclose(given[:, when, None], units).any(axis=1)
+            snapped[inactive, index] = self._defaults[index]
+        return snapped
+
+    def columns(self, rows: Array) -> Array:
+        """Give a scale one column and an unordered choice one for each of its values: (N, P) -> (N, C)."""
+        parts = []
+        for index, parameter in enumerate(self._parameters):
+            units = rows[:, index]
+            if isinstance(parameter, Choice) and not parameter.ordered:
+                count = len(parameter.choices)
+                parts.append(np.eye(count)[np.minimum((units * count).astype(int), count - 1)])
+            else:
+                parts.append(units[:, None])
+        return np.hstack(parts)
+
+
+def _width(parameter: Parameter) -> int:
+    return len(parameter.choices) if isinstance(parameter, Choice) and not parameter.ordered else 1
+
+
+def _snap_whole(parameter: Int, units: Array) -> Array:
+    """Do what `Int.from_unit` and `to_unit` do, to a column."""
+    low, high = parameter.low - 0.5, parameter.high + 0.5
+    values = low * (high / low) ** units if parameter.log else low + units * (high - low)
+    whole = np.clip(np.round(values), parameter.low, parameter.high)
+    return np.log(whole / low) / np.log(high / low) if parameter.log else (whole - low) / (high - low)

@@ -1,0 +1,43 @@
+"""A set that no memory holds gives the same job as the same set in memory, on Ray too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from product import Product
+
+
+@pytest.fixture(autouse=True)
+def _pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNELADDER_DATA", str(tmp_path / "sets"))
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        bright = 60 * (number % 2)
+        path = tmp_path / "pictures" / ("dark", "light")[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(bright, 160 + bright, (8, 8), dtype=np.uint8)).save(path)
+
+
+def _run(product: Product, name: str, data: dict[str, Any], *options: str) -> Any:
+    spec = {
+        "family": "cnn",
+        "data": {"images": "pictures", "channels": 1, **data},
+        "model": {"width": 4, "stages": 1, "head_width": 0, "block": "plain"},
+        "search": {"strategy": "random"},
+        "budget": {"epochs": 12, "max_epochs_per_trial": 3},
+    }
+    path = product.write_spec(spec, name=f"{name}.yaml")
+    result = product.run("run", path, "--home", product.folder / name, "--json", *options).json
+    return result["best"]["params"], result["best"]["metrics"], result["test"]
+
+
+@pytest.mark.slow
+def test_a_streamed_job_is_the_job_in_memory(product: Product) -> None:
+    held = _run(product, "held", {}, "--engine", "local")
+    tiny = {"memory_limit_gib": 1e-6}
+    assert _run(product, "streamed", tiny, "--engine", "local") == held
+    assert _run(product, "on-ray", tiny, "--slots", "2") == held
