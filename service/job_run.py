@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.cohorts import FusedShapes
 from service.context import trial_settings
 from service.errors import JobFailedError
 from service.export.metrics import trial_complaints
@@ -212,6 +213,7 @@ class JobRun:
             space=self.prepared.resolved.space,
             seed=spec.seed,
             engine=self.prepared.engine,
+            shape=FusedShapes(self.prepared.context),
             lr_range=(lr_range["low"], lr_range["high"]) if lr_range else None,
             wall_clock_s=None if limit is None else limit - self.store.job(self.job.id).active_s,
             observer=observe,

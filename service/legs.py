@@ -74,3 +74,4 @@ class LegResult:
     attempt: int = 1  # the n-th execution of this leg
     wall_s: float = 0.0
     device: str = "cpu"
+    fused: bool = False  # whether the members were one network

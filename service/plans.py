@@ -11,6 +11,9 @@ from service.search import Plan, make_plan
 from service.search.prior import starting_points
 from service.store import JobRecord, JobState, Store
 
+# A core is busy with a few members, and more of them would leave other cores idle; a GPU takes what there is.
+CPU_COHORT, GPU_COHORT = 8, 64
+
 
 def plan_job(job: ResolvedJob, *, starts: Sequence[Mapping[str, Any]] = ()) -> Plan:
     """Make a job's plan.
@@ -22,15 +25,24 @@ def plan_job(job: ResolvedJob, *, starts: Sequence[Mapping[str, Any]] = ()) -> P
     Raises:
         InvalidSpecError: The budget is too small for one round, or nothing is left to search.
     """
-    size = job.spec.resources.cohort_size
     return make_plan(
         job.spec,
         job.space,
         metric=job.metric,
         mode=job.mode,
-        cohort_size=1 if size == "auto" else size,
+        cohort_size=_cohort_size(job),
         starts=tuple(starts),
     )
+
+
+def _cohort_size(job: ResolvedJob) -> int:
+    """Say how many trials may be trained as one network; a person's own modules are trained one by one."""
+    resources = job.spec.resources
+    if job.data is None or not isinstance(job.spec.family, str):
+        return 1
+    if resources.cohort_size != "auto":
+        return resources.cohort_size
+    return GPU_COHORT if resources.gpu else CPU_COHORT
 
 
 def find_starts(job: ResolvedJob, store: Store | None, known: JobRecord | None) -> tuple[Mapping[str, Any], ...]:

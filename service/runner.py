@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces import SearchSpace
+from service.cohorts import Shape, alone, form_cohorts
 from service.engine.base import Engine
 from service.errors import JobFailedError
 from service.legs import Leg, LegResult, Measurement, Member
@@ -84,6 +85,7 @@ class Runner:
         space: What may vary.
         seed: Of the job.
         engine: Trains legs.
+        shape: Says which trials may be trained together.
         lr_range: Learning rates for the first stage that opens them, where a range test has narrowed them.
         wall_clock_s: Time that the job may still run; None for no limit.
         observer: Hears about every recorded leg and every ended stage.
@@ -97,6 +99,7 @@ class Runner:
     space: SearchSpace
     seed: int
     engine: Engine
+    shape: Shape = alone
     lr_range: tuple[float, float] | None = None
     wall_clock_s: float | None = None
     observer: Observer | None = None
@@ -192,22 +195,25 @@ class Runner:
         return [new.number for new in opened]
 
     def _cut(self, round_: Round, alive: Sequence[int], start: int, end: int) -> list[Leg]:
-        """Cut a rung's training into legs: cohorts of neighbours, whatever the number of slots."""
-        running = [n for n in alive if self._trials[n].state == "running"]
-        size = self.plan.cohort_size
-        legs = []
-        for index in range(0, len(running), size):
-            members = tuple(
-                Member(
-                    number=number,
-                    params=self._trials[number].params,
-                    seed=trial_seed(self.seed, number),
-                )
-                for number in running[index : index + size]
+        """Cut a rung's training into legs, one for each cohort."""
+        cohorts = form_cohorts(
+            (n for n in alive if self._trials[n].state == "running"),
+            lambda number: self._trials[number].params,
+            shape=self.shape,
+            size=self.plan.cohort_size,
+        )
+        return [
+            Leg(
+                key=f"r{round_.number:04d}-e{end:04d}-c{index:02d}",
+                members=tuple(
+                    Member(number=number, params=self._trials[number].params, seed=trial_seed(self.seed, number))
+                    for number in cohort
+                ),
+                start_epoch=start,
+                end_epoch=end,
             )
-            key = f"r{round_.number:04d}-e{end:04d}-c{index // size:02d}"
-            legs.append(Leg(key=key, members=members, start_epoch=start, end_epoch=end))
-        return legs
+            for index, cohort in enumerate(cohorts)
+        ]
 
     def _run_legs(self, legs: Sequence[Leg]) -> None:
         """Answer legs from the record where they are on it, and have the engine train the others."""

@@ -210,7 +210,8 @@ class Resources(Section):
     cpu: int = Field(1, ge=1, description="cores; results depend on their number in the last digits")
     gpu: float = Field(0, ge=0, description="a share of one (0.25: four slots share it) or a whole number")
     cohort_size: int | Literal["auto"] = Field(
-        "auto", description="trials that are trained together in one leg, at least 1; auto is 1"
+        "auto",
+        description="trials of one shape that are trained as one network, at most; auto is 8, with a GPU 64",
     )
     precision: Annotated[Literal["32", "bf16", "64"], BeforeValidator(_bits)] = Field(
         "32", description="bits of a float; bf16 is mixed with 32 and needs hardware that has it"

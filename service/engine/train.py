@@ -1,6 +1,7 @@
 """A leg of trials -> its result.
 
-`train_leg` trains the members of a leg one after another; what goes wrong in one of them ends that one alone.
+`train_leg` trains the members of a leg as one network, or one after another where that cannot be; what goes wrong
+in one of them ends that one alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from lightning_modules.augmentation import make_augmentation
 from lightning_modules.data import ArrayDataModule, Augment, DiskArray, Split, TrainingData, batches
 from lightning_modules.families import FAMILIES, split_settings
+from lightning_modules.fused import CohortMember, train_cohort
 from lightning_modules.metrics import name_classes
 from lightning_modules.seeding import seeded
 from lightning_modules.task import SupervisedTask, build_task
@@ -90,20 +92,23 @@ class LegContext:
 
 
 def train_leg(context: LegContext, leg: Leg) -> LegResult:
-    """Train each member of a leg in turn.
+    """Train the members of a leg, as one network if there are several.
 
-    A member that raises is `failed`, with the error and the last line of its own code; the others go on.
-    KeyboardInterrupt and SystemExit end the leg.
+    Where the cohort raises, its members are trained in turn, which finds out whose fault it was: a member that
+    raises is `failed`, with the error and the last line of its own code; the others go on. KeyboardInterrupt and
+    SystemExit end the leg.
     """
     if context.use_gpu and not torch.cuda.is_available():
         failed = tuple(
             MemberResult(number=member.number, state="failed", message=NO_CUDA) for member in leg.members
         )
         return LegResult(key=leg.key, members=failed)
+    together = _train_together(context, leg) if len(leg.members) > 1 else None
     return LegResult(
         key=leg.key,
-        members=tuple(_train_or_fail(context, leg, member) for member in leg.members),
+        members=together or tuple(_train_or_fail(context, leg, member) for member in leg.members),
         device=torch.cuda.get_device_name() if context.use_gpu else "cpu",
+        fused=together is not None,
     )
 
 
@@ -147,11 +152,40 @@ def evaluate(
     return {**logged, **name_classes(module.test_report, module.info)}
 
 
+def _train_together(context: LegContext, leg: Leg) -> tuple[MemberResult, ...] | None:
+    """Train a cohort as one network; None if it cannot be done."""
+    if not isinstance(context.family, str) or not isinstance(context.data, TrainingData):
+        return None
+    members = [
+        CohortMember(settings={**context.fixed, **member.params}, seed=member.seed, checkpoint=member.checkpoint)
+        for member in leg.members
+    ]
+    try:
+        outcomes = train_cohort(
+            context.family,
+            members,
+            context.data,
+            settings=context.training,
+            start_epoch=leg.start_epoch,
+            end_epoch=leg.end_epoch,
+            start=context.start,
+        )
+    except (
+        Exception
+    ):  # such as one member's contradiction, or memory that the cohort exceeds and a member does not
+        return None
+    return tuple(_result(member, outcome) for member, outcome in zip(leg.members, outcomes, strict=True))
+
+
 def _train_or_fail(context: LegContext, leg: Leg, member: Member) -> MemberResult:
     try:
         outcome = _train_member(context, leg, member)
     except Exception as error:
         return MemberResult(number=member.number, state="failed", message=describe_error(error))
+    return _result(member, outcome)
+
+
+def _result(member: Member, outcome: TrainingOutcome) -> MemberResult:
     return MemberResult(
         number=member.number,
         state=outcome.state,

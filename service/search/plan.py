@@ -46,7 +46,7 @@ class Plan:
         metric: The objective.
         mode: Its direction.
         left_out: Stages that the budget does not reach, by name.
-        cohort_size: Trials that are trained together in one leg.
+        cohort_size: Trials that are trained as one network in one leg, at most.
         starts: Starting points from earlier jobs; the first stage compares them with the defaults.
         optimizer: That the spec fixes; learning rates follow a change of batch size by its rule.
         lr_range_test: Whether a range test narrows the learning rates of the first stage that opens them.
@@ -101,7 +101,7 @@ def make_plan(
         space: What may vary; parameters that the spec's `model` fixes are not in it.
         metric: The objective's metric, resolved.
         mode: Its direction, resolved.
-        cohort_size: Trials of one leg, resolved.
+        cohort_size: Trials of one leg at most, resolved.
         starts: Starting points from earlier jobs, where the spec asks for them.
 
     Raises:
