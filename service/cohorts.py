@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ def form_cohorts(
     for group in groups.values():
         num_cohorts = -(-len(group) // size)
         edges = [len(group) * index // num_cohorts for index in range(num_cohorts + 1)]
-        cohorts += [tuple(group[low:high]) for low, high in zip(edges, edges[1:], strict=False)]
+        cohorts += [tuple(group[low:high]) for low, high in itertools.pairwise(edges)]
     return cohorts
 
 

@@ -16,6 +16,7 @@ from service.home import Home
 from service.spec import Spec
 
 if TYPE_CHECKING:
+    from service.engine.fork_server import ForkServer
     from service.engine.ray_tune import RayTuneEngine
 
 EngineName = Literal["ray", "local"]
@@ -74,6 +75,7 @@ class Seats:
         self._stack = ExitStack()
         self._hurry = ExitStack()  # what holds until the slots are asked for
         self._booting: Future[RayTuneEngine] | None = None
+        self._fork_server: ForkServer | None = None
         self.ray_init_s = 0.0
 
     def __enter__(self) -> Seats:
@@ -100,6 +102,11 @@ class Seats:
                 address=self._options.address,
             )
         )
+        if self._options.address is None and not self._resources.gpu:  # CUDA does not survive a fork
+            from service.engine.fork_server import ForkServer
+
+            self._fork_server = ForkServer(LEG_FUNCTION.partition(":")[0], log=self._home.ray / "slots.log")
+            self._stack.callback(self._fork_server.close)
         import service.engine.ray_tune  # noqa: F401  here, as two threads had better not import the same at once
 
         worker = self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="seats"))
@@ -121,6 +128,7 @@ class Seats:
             name=f"{self._name}-{os.getpid()}",
             storage=self._home.ray,
             cluster=self._cluster,
+            fork_server=self._fork_server,
         )
 
     def _room(self, num_seats: int) -> int:

@@ -211,7 +211,7 @@ class Resources(Section):
     gpu: float = Field(0, ge=0, description="a share of one (0.25: four slots share it) or a whole number")
     cohort_size: int | Literal["auto"] = Field(
         "auto",
-        description="trials of one shape that are trained as one network, at most; auto is 8, with a GPU 64",
+        description="trials of one shape that are trained as one network, at most; auto is 8, or 64 on a GPU",
     )
     precision: Annotated[Literal["32", "bf16", "64"], BeforeValidator(_bits)] = Field(
         "32", description="bits of a float; bf16 is mixed with 32 and needs hardware that has it"

@@ -24,6 +24,14 @@ class Welcome:
 
     import_path: tuple[str, ...]  # the driver's sys.path: its modules can be imported there, if they are there
     function: bytes | str  # the leg function, pickled, or its import path: its module is imported in the slot
+    is_forked: bool = False  # slots had better not import it before they know that no fork server has done so
+
+
+@dataclass(frozen=True)
+class Forks:
+    """In the place of a context: the fork server that has it."""
+
+    address: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class Desk:
         self._seats = [_Seat() for _ in range(num_slots)]
         self._run = _Run()
         self._ended: str | None = None
-        self._context: tuple[Any] | None = None
+        self._context: tuple[Any] | Forks | None = None
         self._changed = asyncio.Condition()
 
     async def join(self, slot: int, handle: bytes) -> tuple[int, Welcome]:
@@ -104,13 +112,13 @@ class Desk:
         self._seats[slot].handle = handle
         return self._seats[slot].life, self._welcome
 
-    async def brief(self, context: tuple[Any]) -> None:
-        """Take the reference to the context; in a tuple, so that Ray hands over the reference itself."""
+    async def brief(self, context: tuple[Any] | Forks) -> None:
+        """Take the reference to the context, in a tuple so that Ray hands over the reference itself, or its server."""
         self._context = context
         await self._announce()
 
-    async def context(self) -> tuple[Any] | None:
-        """Wait for the context and give the reference to it; None: there is nothing to do any more."""
+    async def context(self) -> tuple[Any] | Forks | None:
+        """Wait for the context and give what was taken; None: there is nothing to do any more."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._context is not None or self._ended)
         return None if self._ended else self._context

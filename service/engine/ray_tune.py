@@ -21,14 +21,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from service.engine.base import Engine, LegFunction
 from service.engine.cluster import Cluster, Seat, check_seat, local_cpus
-from service.engine.desk import Desk, Outcome, Parcel, Welcome
+from service.engine.desk import Desk, Forks, Outcome, Parcel, Welcome
+from service.engine.fork_server import ForkServer
 from service.engine.local import check_keys
-from service.engine.slot import unpack_result
+from service.engine.training import unpack_result
 from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
 from service.errors import EngineLostError
 from service.legs import Leg, LegResult, MemberResult
 
 BIG_LEG_BYTES = 2**20  # a bigger leg travels through the object store and not through the desk
+MOST_FORKED_BYTES = 2**28  # a bigger context is not copied to the fork server: slots map it from the object store
 CLOSE_PATIENCE_S = 30.0  # Tune ends its trials in about a second
 
 
@@ -52,6 +54,7 @@ class RayTuneEngine(Engine):
         num_gpus: GPUs that a local Ray offers; those that it finds by default.
         cluster: A connection that was opened before and stays open when the engine closes; with it,
             `address` and `num_gpus` are not used.
+        fork_server: Has imported the leg function on the one machine of a local Ray; slots are forks of it then.
 
     Raises:
         InvalidSpecError: No node of the cluster has room for one slot; no slot has been started then.
@@ -71,6 +74,7 @@ class RayTuneEngine(Engine):
         max_attempts: int = 3,
         num_gpus: int | None = None,
         cluster: Cluster | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self.num_slots = num_slots
         self._max_attempts = max_attempts
@@ -82,12 +86,15 @@ class RayTuneEngine(Engine):
             self._own_cluster = cluster
         self._stopping = threading.Event()
         self._tuning = threading.Thread(target=self._tune, name=f"tune-{name}", daemon=True)
+        self._fork_server = fork_server
         self._name, self._storage, self._seat = name, storage.resolve(), Seat(cpu=cpu, gpu=gpu)
         try:
             cluster.wait()
             check_seat(self._seat)
-            named = function if isinstance(function, str) else _pickled(function)
-            welcome = Welcome(import_path=tuple(sys.path), function=named)
+            self._function = function if isinstance(function, str) else _pickled(function)
+            welcome = Welcome(
+                import_path=tuple(sys.path), function=self._function, is_forked=fork_server is not None
+            )
             self._desk: Any = ray.remote(Desk).options(**_here()).remote(welcome, num_slots, max_attempts)
         except BaseException:
             if self._own_cluster is not None:
@@ -98,11 +105,26 @@ class RayTuneEngine(Engine):
     def brief(self, context: Any) -> None:
         """Give the context, the first argument of every call of the leg function.
 
-        Each slot gets it once; arrays arrive read-only, in shared memory.
+        Each slot gets it once; arrays arrive in shared memory, read-only or copied when they are written to.
+
+        Raises:
+            EngineLostError: The cluster or the fork server is not there any more.
         """
         self._is_briefed = True
         with _cluster_is_there():
-            ray.get(self._desk.brief.remote((ray.put(context),)))
+            ray.get(self._desk.brief.remote(self._forks_with(context) or (ray.put(context),)))
+
+    def _forks_with(self, context: Any) -> Forks | None:
+        """Hand the context to the fork server, if there is one and the context is small."""
+        buffers: list[pickle.PickleBuffer] = []
+        small: bytes = cloudpickle.dumps(context, protocol=5, buffer_callback=buffers.append)  # type: ignore[no-untyped-call]
+        if self._fork_server is None or len(small) + sum(b.raw().nbytes for b in buffers) > MOST_FORKED_BYTES:
+            return None
+        try:
+            self._fork_server.brief(self._function, _pickled(context))
+        except (EOFError, OSError) as error:
+            raise EngineLostError(f"the process that slots are forked from must stay: {error}") from error
+        return Forks(self._fork_server.address)
 
     def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
         """Hand the legs to the desk and yield their results as they come.
@@ -211,8 +233,8 @@ def _cluster_is_there() -> Iterator[None]:
         raise EngineLostError(f"Ray must stay until the job ends, the engine's desk is lost: {said}") from error
 
 
-def _pickled(function: LegFunction) -> bytes:
-    pickled: bytes = cloudpickle.dumps(function)  # type: ignore[no-untyped-call]
+def _pickled(something: Any) -> bytes:
+    pickled: bytes = cloudpickle.dumps(something)  # type: ignore[no-untyped-call]
     return pickled
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from service.worker.processes import die_with_parent
+from service.processes import die_with_parent
 
 LOOK_S = 0.05
 SAME_MOMENT_S = 0.02  # psutil gives start times in hundredths of a second

@@ -10,13 +10,13 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any
 
+from service.processes import die_with_parent
 from service.store import Store
 from service.worker.attempt import Attempt, TerminatedError, say
 from service.worker.bundle import write_export
 from service.worker.log import JobLog
 from service.worker.options import DIED, Errand, WorkerOptions
 from service.worker.patience import keep_trying
-from service.worker.processes import die_with_parent
 
 ORPHANED = 70
 

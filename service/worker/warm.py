@@ -6,7 +6,7 @@ It starts no threads and no Ray: both would be broken in a fork.
 from __future__ import annotations
 
 from service.importing import collector_paused
-from service.worker.processes import die_with_parent
+from service.processes import die_with_parent
 
 die_with_parent()
 with collector_paused():

@@ -85,7 +85,7 @@ FAMILY = """
 import os, subprocess, sys, time
 child = os.fork()
 if child == 0:
-    from service.worker.processes import die_with_parent
+    from service.processes import die_with_parent
     die_with_parent()
     print(os.getpid(), flush=True)
 time.sleep(600)
