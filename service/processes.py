@@ -9,7 +9,7 @@ import sys
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def die_with_parent() -> None:
-    """Have Linux kill this process when the thread that made it ends, however it ends; elsewhere do nothing."""
+def die_with_parent(by: signal.Signals = signal.SIGKILL) -> None:
+    """Have Linux send this process a signal when the thread that made it ends; elsewhere do nothing."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(by))

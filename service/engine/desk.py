@@ -113,7 +113,7 @@ class Desk:
         return self._seats[slot].life, self._welcome
 
     async def brief(self, context: tuple[Any] | Forks) -> None:
-        """Take the reference to the context, in a tuple so that Ray hands over the reference itself, or its server."""
+        """Take a reference to the context, or its server; in a tuple, Ray hands over the reference itself."""
         self._context = context
         await self._announce()
 

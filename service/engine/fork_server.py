@@ -24,6 +24,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class ForkServer:
     def close(self) -> None:
         """End the server and its forks. May be called twice."""
         if self._process.poll() is None:
-            self._process.kill()  # it holds nothing that must be written down
+            self._process.terminate()
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -139,9 +140,10 @@ def serve(address: str, module: str, parent: int) -> None:
         module: To import.
         parent: The driver's process.
     """
-    die_with_parent()
+    signal.signal(signal.SIGTERM, partial(_leave, str(Path(address).parent)))
+    die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:
-        return  # the driver is gone already
+        os.kill(os.getpid(), signal.SIGTERM)  # the driver is gone already
     with Listener(address, "AF_UNIX", backlog=128) as listener:
         with collector_paused():
             importlib.import_module(module)
@@ -162,10 +164,16 @@ def serve(address: str, module: str, parent: int) -> None:
                         os._exit(1)  # whatever happens: a fork never comes back to the server's loop
 
 
+def _leave(folder: str, *_: Any) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+
+
 def _work(connection: Connection, environment: Mapping[str, str], function: Any, context: Any) -> None:
     """Be a fork: answer requests until the slot is gone."""
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     die_with_parent()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_end_with, args=(connection,), name="slot-watch", daemon=True).start()

@@ -11,6 +11,7 @@ import pytest
 
 from service.engine.base import Engine
 from service.engine.cluster import Cluster
+from service.engine.fork_server import ForkServer
 from service.engine.local import LocalEngine
 from service.engine.replay import ReplayContext, ReplayEngine, replay_leg
 from service.legs import Leg, LegResult
@@ -36,6 +37,19 @@ def _make_ray_tune(request: pytest.FixtureRequest, storage: Path) -> Engine:
     return engine
 
 
+def _make_forked(request: pytest.FixtureRequest, storage: Path) -> Engine:
+    from service.engine.ray_tune import RayTuneEngine
+
+    cluster = request.getfixturevalue("cluster")
+    server = ForkServer("service.legs", log=storage / "slots.log")
+    engine = RayTuneEngine(
+        legs.act, num_slots=2, cpu=1, gpu=0, name="forked", storage=storage, cluster=cluster, fork_server=server
+    )
+    request.addfinalizer(server.close)
+    engine.brief(legs.CONTEXT)
+    return engine
+
+
 def _make_replay(request: pytest.FixtureRequest, storage: Path) -> Engine:
     return ReplayEngine(legs.Decay(), metric="val_loss", max_epochs=3)
 
@@ -51,9 +65,15 @@ def _acted(leg: Leg) -> LegResult:
 MAKERS: dict[str, Callable[[pytest.FixtureRequest, Path], Engine]] = {
     "local": _make_local,
     "ray_tune": _make_ray_tune,
+    "forked": _make_forked,
     "replay": _make_replay,
 }
-ANSWERS: dict[str, Callable[[Leg], LegResult]] = {"local": _acted, "ray_tune": _acted, "replay": _replayed}
+ANSWERS: dict[str, Callable[[Leg], LegResult]] = {
+    "local": _acted,
+    "ray_tune": _acted,
+    "forked": _acted,
+    "replay": _replayed,
+}
 
 
 @pytest.fixture(scope="module", params=list(MAKERS))
@@ -75,7 +95,7 @@ def answer(request: pytest.FixtureRequest) -> Callable[[Leg], LegResult]:
     return ANSWERS[request.node.callspec.params["make_engine"]]
 
 
-@pytest.fixture(scope="module", params=["local", "ray_tune"])
+@pytest.fixture(scope="module", params=["local", "ray_tune", "forked"])
 def acting(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Engine]:
     """An engine that runs a leg function and does not look answers up."""
     with MAKERS[request.param](request, tmp_path_factory.mktemp("storage")) as engine:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import legs
 
+from service.engine.fork_server import ForkServer
 from service.engine.ray_tune import RayTuneEngine
 
 
 def main(ending: str, folder: Path) -> None:
+    is_local = ":" not in ending
+    server = ForkServer("service.legs", log=folder / "slots.log") if is_local else None
     engine = RayTuneEngine(
         legs.act,
         num_slots=1,
@@ -21,7 +24,8 @@ def main(ending: str, folder: Path) -> None:
         gpu=0,
         name="driver",
         storage=folder / "storage",
-        address=ending if ":" in ending else None,
+        address=None if is_local else ending,
+        fork_server=server,
     )
     short = legs.make_leg("short", "walk")
     engine.brief(legs.CONTEXT)
@@ -32,6 +36,8 @@ def main(ending: str, folder: Path) -> None:
         list(engine.run([short]))
         if ending == "stay":
             list(engine.run([legs.make_leg("long", "linger", folder=str(folder))]))
+    if server is not None:
+        server.close()
     (folder / "closed").touch()
 
 

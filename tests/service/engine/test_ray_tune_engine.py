@@ -14,6 +14,7 @@ import pytest
 from legs import make_leg
 
 from service.engine.cluster import Cluster, Seat, count_seats
+from service.engine.fork_server import ForkServer
 from service.engine.ray_tune import RayTuneEngine
 from service.errors import InvalidSpecError
 from service.legs import Leg, LegResult
@@ -24,17 +25,20 @@ Make = Callable[..., RayTuneEngine]
 @pytest.fixture
 def make(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
     """Make engines on the session's Ray: eight cores, four GPUs on paper."""
-    made: list[RayTuneEngine] = []
+    made: list[RayTuneEngine | ForkServer] = []
 
-    def make_engine(context: Any = legs.CONTEXT, **options: Any) -> RayTuneEngine:
+    def make_engine(context: Any = legs.CONTEXT, *, forked: bool = False, **options: Any) -> RayTuneEngine:
+        if forked:
+            made.append(server := ForkServer("service.legs", log=tmp_path / "slots.log"))
+            options["fork_server"] = server
         settings = {"num_slots": 2, "cpu": 1, "gpu": 0.0, "name": "job", "storage": tmp_path / "storage"}
-        made.append(RayTuneEngine(legs.act, cluster=cluster, **{**settings, **options}))
-        made[-1].brief(context)
-        return made[-1]
+        made.append(engine := RayTuneEngine(legs.act, cluster=cluster, **{**settings, **options}))
+        engine.brief(context)
+        return engine
 
     yield make_engine
-    for engine in made:
-        engine.close()
+    for one in reversed(made):
+        one.close()
 
 
 def folder(tmp_path: Path, name: str) -> str:
@@ -65,8 +69,11 @@ def gathering(tmp_path: Path, count: int, expected: int) -> list[Leg]:
     return [make_leg(f"gather-{i}", "gather", folder=place, expected=expected) for i in range(count)]
 
 
-def test_a_leg_whose_worker_is_lost_is_run_again_and_its_attempt_counted(make: Make, tmp_path: Path) -> None:
-    engine = make()
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_leg_whose_worker_is_lost_is_run_again_and_its_attempt_counted(
+    make: Make, tmp_path: Path, forked: bool
+) -> None:
+    engine = make(forked=forked)
     deadly = make_leg("deadly", "die", folder=folder(tmp_path, "deaths"), deaths=1)
     results = by_key(engine.run([deadly, make_leg("calm", "walk")]))
     assert results["deadly"].attempt == 2
