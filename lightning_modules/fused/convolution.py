@@ -20,7 +20,7 @@ class StackedConv(Stacked):
     """A convolution of each member.
 
     On the CPU one after another, by the kernel that each has alone: one grouped convolution takes longer, for the
-    members' channels have to be laid side by side and back (see `lightning_modules.fused.fusion.choose`). On a GPU
+    members' channels have to be laid side by side and back (see `lightning_modules.fused.choice`). On a GPU
     one grouped convolution is one launch.
 
     Shapes:
