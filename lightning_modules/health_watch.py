@@ -95,7 +95,8 @@ def gradient_owners(module: nn.Module) -> dict[nn.Parameter, str]:
 def gradient_norm(gradients: list[Tensor]) -> Tensor:
     """Take the norm of all of a layer's gradients together, a scalar."""
     norms = [gradient.detach().float().norm() for gradient in gradients]
-    return norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+    norm: Tensor = norms[0] if len(norms) == 1 else torch.stack(norms).norm()
+    return norm
 
 
 def activation_values(layer: str, part: nn.Module, x: Tensor) -> dict[str, Tensor]:

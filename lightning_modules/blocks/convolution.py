@@ -129,7 +129,7 @@ class ConvUnit(nn.Module):
             stride=stride,
             dilation=style.dilation if kernel > 1 and stride == 1 else 1,
             groups=groups,
-            bias=style.norm == "none" or style.norm_position == "after",
+            bias=style.norm == "none" or (style.norm_position == "after" and activate),
         )
         self.norm = make_norm(style.norm, channels_out, spatial=style.spatial)
         self.activation = make_activation(style.activation) if activate else nn.Identity()

@@ -26,7 +26,7 @@ class DenseStyle:
 
 
 class PlainDense(nn.Module):
-    """Linear, norm, activation, dropout; or the norm behind the activation.
+    """Linear, norm, activation, dropout; or the norm behind the activation. No bias in front of batch norm.
 
     Shapes:
         x: (B, F_in) -> (B, F_out)
@@ -37,11 +37,13 @@ class PlainDense(nn.Module):
 
     def __init__(self, features_in: int, features_out: int, style: DenseStyle) -> None:
         super().__init__()
-        self.linear = nn.Linear(features_in, features_out)
+        self.norm_first = style.norm_position == "before"
+        # Batch norm takes a bias before it away again: its gradient would be rounding alone, which Adam makes
+        # steps as large as any of, and the running mean follows them with a lag.
+        self.linear = nn.Linear(features_in, features_out, bias=not (style.norm == "batch" and self.norm_first))
         self.norm = make_norm(style.norm, features_out)
         self.activation = make_activation(style.activation)
         self.dropout = make_dropout("dropout", style.dropout)
-        self.norm_first = style.norm_position == "before"
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """Map (B, F_in) to (B, F_out)."""
@@ -176,5 +178,6 @@ DENSE_BLOCKS: Registry[nn.Module] = Registry(
     title="Dense blocks",
     about="plain up to two or three layers; residual and gated ones carry the gradient past their branch, so "
     "they may be deeper. The hidden width of a gated block is 2/3 of a plain feed-forward's, so that its "
-    "three matrices hold as many weights as two.",
+    "three matrices hold as many weights as two. Plain and residual blocks have no b in front of batch norm, "
+    "which takes it away again.",
 )

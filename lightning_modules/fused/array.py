@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class Array:
             if "val_loss" in metrics:
                 member.schedule.after_validation(metrics["val_loss"])
             goes_on = member.record.measure(
-                epoch + 1, metrics, loss_sum=loss_sums[index], weights=lambda index=index: self._weights(index)
+                epoch + 1, metrics, loss_sum=loss_sums[index], weights=partial(self._weights, index)
             )
             if not goes_on:
                 ended.append(index)
@@ -195,8 +196,8 @@ class Array:
 def _laid_out(x: Tensor) -> Tensor:
     """Lay images on the CPU channels last, which the layers behind keep.
 
-    Convolutions, poolings and norms are faster so: two blocks of 32 and 64 channels on 28x28 pixels take 27 ms a step
-    of 64 images in place of 46.
+    Convolutions, poolings and norms are faster so: two blocks of 32 and 64 channels on 28x28 pixels take 27 ms a
+    step of 64 images in place of 46.
     """
     if x.ndim != 4 or x.device.type != "cpu":
         return x

@@ -45,7 +45,7 @@ class CheckpointWriter:
         trainer.strategy.lr_scheduler_configs = (
             [LRSchedulerConfig(scheduler=scheduler, interval=interval)] if scheduler and interval else []
         )
-        trainer.callbacks = [member.record]
+        trainer.callbacks = [member.record]  # type: ignore[attr-defined]
         self._set_progress(member)
         trainer.save_checkpoint(MEMORY, weights_only=False)
         assert isinstance(self._memory.content, bytes)

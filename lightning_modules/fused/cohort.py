@@ -95,11 +95,11 @@ def train_cohort(
         for epoch in range(start_epoch, end_epoch):
             ended = array.run_epoch(epoch)
             took, began = time.perf_counter() - began, time.perf_counter()
-            for member in array.members:
-                member.train_s += took / len(array.members)
+            for trained in array.members:
+                trained.train_s += took / len(array.members)
             for index in ended:
-                member = array.members[index]
-                outcomes[member.position] = _outcome(member, array.settle(index), writer)
+                trained = array.members[index]
+                outcomes[trained.position] = _outcome(trained, array.settle(index), writer)
             if len(ended) == len(array.members):
                 break
             array.drop(ended)

@@ -20,7 +20,7 @@ class StackedConv(Stacked):
     """A convolution of each member.
 
     On the CPU one after another, by the kernel that each has alone: one grouped convolution takes longer, for the
-    members' channels have to be laid side by side and back (see `lightning_modules.fused.fusion.choose`). On a GPU
+    members' channels have to be laid side by side and back (see `lightning_modules.fused.choice`). On a GPU
     one grouped convolution is one launch.
 
     Shapes:
@@ -54,10 +54,10 @@ class StackedConv(Stacked):
         side_by_side = rows.transpose(0, 1).flatten(1, 2)  # (B, K * C_in, ...)
         bias = None if self.bias is None else self.bias.flatten()
         out = self._run(side_by_side, self.weight.flatten(0, 1), bias, self.groups * len(rows))
-        return out.unflatten(1, (len(rows), -1)).transpose(0, 1).flatten(0, 1)
+        return torch.unflatten(out, 1, (len(rows), -1)).transpose(0, 1).flatten(0, 1)
 
     def _run(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        convolved: Tensor = self._convolve(x, weight, bias, self.stride, self.padding, self.dilation, groups)  # type: ignore[arg-type]
+        convolved: Tensor = self._convolve(x, weight, bias, self.stride, self.padding, self.dilation, groups)
         return convolved
 
 
@@ -71,6 +71,13 @@ class StackedConvNeXt(Stacked):
     """
 
     scale: Tensor
+    depthwise: nn.Module
+    norm: nn.Module
+    widen: nn.Module
+    activation: nn.Module
+    narrow: nn.Module
+    dropout: nn.Module
+    shortcut: nn.Module
 
     def __init__(self, blocks: Sequence[ConvNeXtConv], noise: Noise, stack: Stack) -> None:
         super().__init__(blocks)

@@ -38,7 +38,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):  # which casts torch's own products alone
         out = torch.bmm(x, weight.transpose(1, 2))
         return out if bias is None else out + bias[:, None]
-    linear: Tensor = _Linear.apply(x, weight, bias)
+    linear: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return linear
 
 

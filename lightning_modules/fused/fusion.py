@@ -1,4 +1,4 @@
-"""Which members can train as one network, and whether they should."""
+"""Which members can train as one network."""
 
 from __future__ import annotations
 

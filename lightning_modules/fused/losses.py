@@ -28,7 +28,8 @@ class StackedLoss:
         first = tasks[0]
         recipes = [task.recipe for task in tasks]
         self._name = loss_name(first.recipe, first.info)
-        self._dtype, self._device = first.network.output.weight.dtype, first.network.output.weight.device  # type: ignore[union-attr]
+        weight = first.network.get_parameter("output.weight")
+        self._dtype, self._device = weight.dtype, weight.device
         self._smoothing = self._column([recipe.label_smoothing for recipe in recipes])
         self._gamma = self._column([recipe.focal_gamma for recipe in recipes])
         self._delta = self._column([recipe.huber_delta for recipe in recipes])
@@ -64,7 +65,7 @@ class StackedLoss:
             return self._focal(logits, shares, target)
         if self._weight is not None:
             shares = shares * self._weight[:, None]
-        terms: Tensor = _CrossEntropy.apply(logits, shares)
+        terms: Tensor = _CrossEntropy.apply(logits, shares)  # type: ignore[no-untyped-call]
         return self._mean(terms, target)
 
     def _focal(self, logits: Tensor, shares: Tensor, target: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ class Noise:
         steps = self.steps if own_steps else None
         size = like[0].numel()
         words = torch.empty((len(rates), -(-size * _MASK_BITS // _WORD)), dtype=torch.int64)
-        bits = words.view(torch.int16)[:, :size].unflatten(1, like.shape[1:])
+        bits = torch.unflatten(words.view(torch.int16)[:, :size], 1, like.shape[1:])
         for member, (rate, generator) in enumerate(zip(rates, self._generators, strict=True)):
             if rate == 0.0:
                 continue
@@ -164,6 +164,6 @@ class StackedDropout(nn.Module):
         rows = by_member(x, len(self.rates))
         like = rows
         if self._shared is not None:
-            like = rows[:, :, :1] if self._over_time else rows[(..., *[slice(1)] * (rows.ndim - 3))]
+            like = rows[:, :, :1] if self._over_time else rows[:, :, :, *[slice(1)] * (rows.ndim - 3)]
         own_steps = self._over_time and self._shared is None and rows.ndim == 4
         return (rows * self._noise.masks(like, self.rates, own_steps=own_steps)).flatten(0, 1)

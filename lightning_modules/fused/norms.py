@@ -29,8 +29,9 @@ class StackedBatchNorm(Stacked):
 
     def __init__(self, layers: Sequence[nn.BatchNorm1d | nn.BatchNorm2d]) -> None:
         super().__init__(layers)
-        self.eps, self.momentum = layers[0].eps, layers[0].momentum
-        assert self.momentum is not None
+        momentum = layers[0].momentum
+        assert momentum is not None
+        self.eps, self.momentum = layers[0].eps, momentum
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize each channel of each member."""
@@ -51,7 +52,7 @@ class StackedBatchNorm(Stacked):
             shift = self.bias - self.running_mean * scale
             return torch.addcmul(_over(shift, rows), rows, _over(scale, rows))
         normed: Tensor
-        normed, mean, var = _BatchNorm.apply(rows, self.weight, self.bias, self.eps)
+        normed, mean, var = _BatchNorm.apply(rows, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         count = rows.shape[1] * rows[0, 0, 0].numel()
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)

@@ -106,12 +106,14 @@ class StackedOptimizer:
 
     def _step_row(self, parts: Sequence[list[Tensor]], group: Group, steps: list[Tensor]) -> None:
         """Step a member's part by torch's fused kernel, as torch's own optimizers call it."""
+        weights, gradients, *state = parts
         common = {"lr": group["lr"], "weight_decay": group["weight_decay"], "maximize": False}
         match self.name:
             case "sgd" | "momentum" | "nesterov":
                 torch._fused_sgd_(
-                    *parts[:2],
-                    parts[2] if len(parts) > 2 else [],
+                    weights,
+                    gradients,
+                    state[0] if state else [],
                     momentum=group["momentum"],
                     dampening=0.0,
                     nesterov=group["nesterov"],
@@ -119,11 +121,25 @@ class StackedOptimizer:
                     **common,
                 )
             case "adagrad":
-                torch._fused_adagrad_(*parts, steps, lr_decay=0.0, eps=group["eps"], **common)
+                torch._fused_adagrad_(
+                    weights, gradients, state[0], steps, lr_decay=0.0, eps=group["eps"], **common
+                )
             case "adam" | "adamw":
                 kernel = torch._fused_adam_ if self.name == "adam" else torch._fused_adamw_
                 beta1, beta2 = group["betas"]
-                kernel(*parts, [], steps, beta1=beta1, beta2=beta2, eps=group["eps"], amsgrad=False, **common)
+                kernel(
+                    weights,
+                    gradients,
+                    state[0],
+                    state[1],
+                    [],
+                    steps,
+                    beta1=beta1,
+                    beta2=beta2,
+                    eps=group["eps"],
+                    amsgrad=False,
+                    **common,
+                )
             case _:
                 self._step_rows([part[0][None] for part in parts], [group], steps[0][None])
 

@@ -41,8 +41,8 @@ class FlatParameters:
 
     def _bind(self, values: Tensor) -> None:
         self.values, self.gradients = values, torch.zeros_like(values)
-        for leaf, part in zip(self._leaves, values.split(self._sizes, dim=1), strict=True):
-            leaf.data = part.unflatten(1, leaf.shape[1:]) if leaf.ndim > 2 else part
+        for leaf, part in zip(self._leaves, torch.split(values, self._sizes, dim=1), strict=True):
+            leaf.data = torch.unflatten(part, 1, leaf.shape[1:]) if leaf.ndim > 2 else part
             leaf.grad = None
 
     def keep(self, members: Sequence[int]) -> None:
@@ -60,7 +60,7 @@ class FlatParameters:
 
     def split(self, row: Tensor) -> dict[str, Tensor]:
         """Cut a row, (P,), of a tensor like `values` into copies of a member's parameters, by name."""
-        parts = row.split(self._sizes)
+        parts = torch.split(row, self._sizes)
         triples = zip(self.names, parts, self._shapes, strict=True)
         return {name: part.reshape(shape).clone() for name, part, shape in triples}
 

@@ -64,10 +64,11 @@ class StackedRNNBase(Stacked):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Map (K * B, T, C) to (K * B, T, H), or 2 H."""
-        num_members = len(self.weight_hh_l0)
-        rows = Rows(lengths.reshape(num_members, -1), x.shape[1], self.weight_ih_l0.dtype)
+        weight = self.get_parameter("weight_ih_l0")
+        num_members = len(weight)
+        rows = Rows(lengths.reshape(num_members, -1), x.shape[1], weight.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            own = by_member(x.to(self.weight_ih_l0.dtype), num_members)
+            own = by_member(x.to(weight.dtype), num_members)
             directions = ("", "_reverse") if self.bidirectional else ("",)
             parts = [self._direction(own, rows, suffix) for suffix in directions]
             return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=3)).flatten(0, 1)
@@ -76,7 +77,7 @@ class StackedRNNBase(Stacked):
         """Run one direction over (K, B, T, C); gives (K, B, T, H)."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         parameters = [self.get_parameter(f"{name}_l0{suffix}") for name in names]
-        out: Tensor = _Loop.apply(x, *parameters, rows, self.cell, suffix != "")
+        out: Tensor = _Loop.apply(x, *parameters, rows, self.cell, suffix != "")  # type: ignore[no-untyped-call]
         return out
 
 
@@ -166,7 +167,8 @@ class _Run:
         factors = _by_gate(self._cell.factors, weight)
         inputs = x.transpose(1, 2).contiguous()  # (K, T, B, C): what a step reads lies together
         start = (bias_in + bias if self._merges else bias_in) * factors[..., 0]
-        projected = product(inputs.flatten(1, 2), weight_in * factors, start).unflatten(1, (num_steps, num_rows))
+        projected = product(inputs.flatten(1, 2), weight_in * factors, start)
+        projected = torch.unflatten(projected, 1, (num_steps, num_rows))
         turned, own_bias = (weight * factors).transpose(1, 2), (bias * factors[..., 0])[:, None]
         state = self._cell.start(x.new_zeros(num_members, 0, hidden))
         states = x.new_zeros(num_members, num_steps, num_rows, hidden)
@@ -202,8 +204,8 @@ class _Run:
         of_weight_in = torch.bmm(of_input.transpose(1, 2), self._inputs.flatten(1, 2)).mul_(slopes)
         of_bias = of_state.sum(dim=1).mul_(slopes[..., 0])
         of_bias_in = of_bias if self._merges else of_input.sum(dim=1).mul_(slopes[..., 0])
-        of_x = torch.bmm(of_input, weight_in * slopes).unflatten(1, (num_steps, num_rows)).transpose(1, 2)
-        return of_x, of_weight_in, of_weight, of_bias_in, of_bias
+        of_x = torch.unflatten(torch.bmm(of_input, weight_in * slopes), 1, (num_steps, num_rows))
+        return of_x.transpose(1, 2), of_weight_in, of_weight, of_bias_in, of_bias
 
 
 def _chunks(num_members: int, bytes_of_step: int, device: torch.device) -> list[slice]:

@@ -85,7 +85,7 @@ def stack(parts: Layers, noise: Noise) -> nn.Module:
         return _DRAWING[kind](parts, noise)
     if first._parameters or first._buffers:
         raise ConfigError(without_form(kind), field="block")
-    stacked = copy.copy(first)
+    stacked: nn.Module = copy.copy(first)
     stacked._modules = {
         name: None if child is None else stack([part.get_submodule(name) for part in parts], noise)
         for name, child in first._modules.items()

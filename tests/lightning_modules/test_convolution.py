@@ -50,6 +50,8 @@ def test_a_unit_is_convolution_norm_activation_or_the_norm_last():
     before = ConvUnit(3, 6, _style(norm="batch"))
     after = ConvUnit(3, 6, _style(norm="batch", norm_position="after"))
     assert before.conv.conv.bias is None, "the norm takes the bias away"
+    bare = ConvUnit(3, 6, _style(norm="batch", norm_position="after"), activate=False)
+    assert bare.conv.conv.bias is None, "with no activation between, here too"
     z = F.conv2d(x, before.conv.conv.weight, padding=1)
     torch.testing.assert_close(before(x), F.relu(F.batch_norm(z, None, None, training=True)))
     z = F.conv2d(x, after.conv.conv.weight, after.conv.conv.bias, padding=1)

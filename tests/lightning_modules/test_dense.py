@@ -3,7 +3,7 @@ import torch
 from references import assert_same_with_gradients
 from torch.nn import functional as F
 
-from lightning_modules.blocks.dense import DENSE_BLOCKS, DenseStyle, GatedFeedForward
+from lightning_modules.blocks.dense import DENSE_BLOCKS, DenseStyle, GatedFeedForward, PlainDense
 from lightning_modules.blocks.initialization import initialize
 
 BARE = DenseStyle(activation="relu", norm="none", norm_position="before", dropout=0.0)
@@ -67,6 +67,13 @@ def test_a_dense_block_and_its_gradients_equal_one_built_by_hand(name, position,
     torch.manual_seed(0)
     block = DENSE_BLOCKS[name].factory(6, features_out, _style(norm_position=position))
     assert_same_with_gradients(block, _by_hand(name, position, features_out != 6), torch.randn(4, 6))
+
+
+def test_a_plain_block_has_no_bias_that_batch_norm_takes_away():
+    """It would hold rounding alone, in steps as large as the optimizer makes of it."""
+    assert PlainDense(6, 9, _style(norm="batch")).linear.bias is None
+    assert PlainDense(6, 9, _style(norm="batch", norm_position="after")).linear.bias is not None
+    assert PlainDense(6, 9, _style(norm="layer")).linear.bias is not None
 
 
 @pytest.mark.parametrize("expansion", [2, 4])
