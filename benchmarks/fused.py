@@ -28,10 +28,10 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 
 from lightning_modules.data import ArrayDataModule, BuiltinSource, DataInfo, Split, TrainingData
@@ -200,7 +200,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     found = on_cpu(options.repeats) if options.device == "cpu" else on_cuda(options.repeats)
-    found["settings"]["versions"] = {"torch": torch.__version__, "pytorch_lightning": pl.__version__}
+    found["settings"]["versions"] = {name: version(name) for name in ("torch", "pytorch-lightning")}
     if options.json:
         print(json.dumps(found))
         return
