@@ -91,7 +91,7 @@ BENCHMARKS = (
                 "--strategies",
                 "ladder,joint,random_halving,optuna_tpe",
             ),
-            *("--seeds", "1", "--budget", "20"),
+            *("--seeds", "3"),
         ),
         lacks=replay_lacks,
     ),

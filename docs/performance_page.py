@@ -322,8 +322,8 @@ SECTIONS = (
     Section(
         title="Search",
         names=("replay",),
-        about="Mean normalized regret on replayed learning curves, lower is better; one seed, a short "
-        "budget. The figures with several seeds stand in [search.md](search.md).",
+        about="Mean normalized regret on replayed learning curves, lower is better; few seeds. What is measured "
+        "with more of them stands in [search.md](search.md).",
         make=_replay,
     ),
     Section(
