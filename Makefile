@@ -48,9 +48,8 @@ test: $(READY) ## Run every test: two processes, under 20 minutes on two cores.
 compose-check: $(READY) ## Build and run docker-compose.yml, with a job that loses a node; needs Docker, minutes.
 	@$(BIN)/python tests/compose/check.py
 
-bench: $(READY) ## Run the benchmarks; figures go to benchmarks/results.
-	@$(BIN)/python -m benchmarks.orchestration --trials 20 --json
-	@$(BIN)/python -m benchmarks.health --json
+bench: $(READY) ## Run all benchmarks, which takes long; figures go to benchmarks/results and docs/performance.md.
+	@$(BIN)/python -m benchmarks; failed=$$?; $(BIN)/python docs/generate.py && exit $$failed
 
 clean: ## Remove the environment, caches and the demo's home.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(HOME_DIR) *.egg-info

@@ -12,7 +12,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,19 +53,33 @@ def print_figures(name: str, figures: Figures, *, as_json: bool) -> None:
         )
 
 
-def last_json_line(command: Sequence[str]) -> dict[str, Any]:
+def _unwatched(pid: int) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+def last_json_line(
+    command: Sequence[str], *, watch: Callable[[int], AbstractContextManager[object]] = _unwatched
+) -> dict[str, Any]:
     """Run a command with its messages on our standard error, and read the last line of its output.
 
     Each worker computes on one thread, in every stack: two workers on two cores.
+
+    Args:
+        command: The program and its arguments.
+        watch: Given the process's id, makes a context that lasts as long as the process.
 
     Raises:
         RuntimeError: The command failed, or its last line is not a JSON object.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
-    lines = done.stdout.strip().splitlines()
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as done,
+        watch(done.pid),
+    ):
+        output, _ = done.communicate()
+    lines = output.strip().splitlines()
     if done.returncode != 0 or not lines:
-        sys.stderr.write(done.stdout)
+        sys.stderr.write(output)
         raise RuntimeError(f"a stack ends with exit code 0 and prints JSON, got {done.returncode}: {command}")
     try:
         body = json.loads(lines[-1])

@@ -200,7 +200,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     found = on_cpu(options.repeats) if options.device == "cpu" else on_cuda(options.repeats)
-    found["settings"]["versions"] = {"torch": torch.__version__, "pytorch_lightning": version("pytorch-lightning")}
+    found["settings"]["versions"] = {name: version(name) for name in ("torch", "pytorch-lightning")}
     if options.json:
         print(json.dumps(found))
         return

@@ -1,4 +1,4 @@
-"""Write spec.md, search_spaces.md, building_blocks.md and api.md in docs from the code that they describe.
+"""Write pages of docs from the code that they describe, and performance.md from what benchmarks have measured.
 
 python docs/generate.py            write them
 python docs/generate.py --check    write nothing; exit with 1 if one of them is out of date
@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import api_page
 import building_blocks
+import performance_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -40,6 +41,7 @@ from service.spec import ModuleFamily, Spec, known_mode
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py from the code: change it there. -->"
+PERFORMANCE_NOTE = "<!-- Written by docs/generate.py from benchmarks/results: measure again to change it. -->"
 DATA_SECTIONS: Mapping[str, type[BaseModel]] = {
     "Sets by name": NamedData,
     "CSV and Parquet files": TableData,
@@ -366,6 +368,23 @@ def api_text() -> str:
     return "\n".join(parts)
 
 
+def performance_text() -> str:
+    """Write docs/performance.md."""
+    records = performance_page.read_records()
+    parts = [PERFORMANCE_NOTE, performance_page.HEAD]
+    for section, note, made in performance_page.tables(records):
+        parts += [
+            f"## {section.title}\n",
+            f"{fill(section.about, 115)}\n",
+            *([table(*made)] if made else []),
+            f"{note}\n",
+        ]
+    if records:
+        rows = performance_page.machine_rows(records)
+        parts += ["## Measured on\n", table(performance_page.MACHINE_COLUMNS, rows)]
+    return "\n".join(parts)
+
+
 def pages() -> dict[Path, str]:
     """Give every page that is written, by its path."""
     return {
@@ -373,6 +392,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "search_spaces.md": spaces_page(),
         FOLDER / "building_blocks.md": blocks_page(),
         FOLDER / "api.md": api_text(),
+        FOLDER / "performance.md": performance_text(),
     }
 
 

@@ -243,6 +243,7 @@ class JobRun:
                 "num_trials": outcome.num_trials,
                 "num_epochs": outcome.num_epochs,
                 "ray_init_s": self.prepared.ray_init_s,
+                "winner_s": store.job(job_id).active_s,  # what the job's time has beyond it is tracking's
                 "out_of_time": outcome.out_of_time,
                 "best": {
                     "number": number,
