@@ -26,7 +26,9 @@ def check_raw_paths(body: Mapping[str, Any]) -> None:
         first = PurePath(text).parts[:1]
         if "${" in text or (first and first[0].startswith("~")):
             raise ForbiddenFieldError(
-                f"a path on a server has no ${{NAME}} and no ~, got {text!r}: write it out", field=field
+                f"a path on a server has no ${{NAME}} and no ~, got {text!r}: write it out, or set the "
+                "variable where you submit",
+                field=field,
             )
 
 

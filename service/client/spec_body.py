@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from service.errors import InvalidSpecError
 
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 SpecLike = Mapping[str, Any] | str | os.PathLike[str]
 
 
 def spec_body(spec: SpecLike) -> tuple[bytes, str]:
-    """Give a spec as it travels, and its media type: a mapping as JSON, a file as it is.
+    """Give a spec as it travels, and its media type: a mapping as JSON, a file as it is but for its variables.
+
+    `${NAME}` in a file stands for this process's variable of that name. A server has none to fill in: it would tell
+    its own. What is not set here stays, and the server names the field.
 
     Raises:
         InvalidSpecError: The file cannot be read, or JSON cannot hold what the mapping does.
@@ -26,12 +31,14 @@ def spec_body(spec: SpecLike) -> tuple[bytes, str]:
             raise InvalidSpecError(f"a spec holds what JSON can hold, got: {error}: change it") from None
     path = Path(spec).expanduser()
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InvalidSpecError(
-            f"the spec must be a readable text file, got {path} ({error.strerror}): check the path"
+            f"the spec must be a readable text file, got {path} ({why}): check the path"
         ) from None
-    return content, "application/json" if path.suffix == ".json" else "application/yaml"
+    filled = _VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[0], text)
+    return filled.encode(), "application/json" if path.suffix == ".json" else "application/yaml"
 
 
 def _as_path(value: object) -> str:
