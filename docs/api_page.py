@@ -42,8 +42,8 @@ $ curl -H "$TOKEN" $SERVER/v1/jobs/0hame/bundle | tar xz
   the server's [settings](operations.md) say how many. `Retry-After` says when to come back.
 - **Specs.** [JSON or YAML](spec.md), YAML up to 64 KiB and without aliases. Paths are the server's: they lie
   below its data roots, links followed, relative ones start at the first root, and hold neither `${NAME}` nor
-  `~` (the client and `tuneladder submit` fill in a file's `${NAME}` before they send it). Modules of your own are of
-  packages that the server allows.
+  `~` (the client and `tuneladder submit` fill in a file's `${NAME}` before they send it). Modules of your own are
+  of packages that the server allows.
 - **Requests** carry `X-Request-Id`, yours or a new one; the server's log knows it.
 
 ## Events

@@ -69,7 +69,8 @@ A spec is a YAML or JSON file. It is validated whole before anything runs; an er
 value and the remedy, and the exit code is 2. Unknown keys and keys that stand twice are errors. Types are strict:
 `"12"` is a text.
 
-- Paths are relative to the spec's folder. `${NAME}` in a path is an environment variable, which must be set; `tuneladder submit` fills it in before it sends the spec.
+- Paths are relative to the spec's folder. `${NAME}` in a path is an environment variable, which must be set;
+  `tuneladder submit` fills it in before it sends the spec.
 - A duration is a number of seconds, or a text such as `90s`, `30m` or `1h30m`.
 - Two specs are the same job if they say the same after defaults are filled in, whatever the files look like.
 

@@ -18,8 +18,8 @@ SpecLike = Mapping[str, Any] | str | os.PathLike[str]
 def spec_body(spec: SpecLike) -> tuple[bytes, str]:
     """Give a spec as it travels, and its media type: a mapping as JSON, a file as it is but for its variables.
 
-    `${NAME}` in a file stands for this process's variable of that name. A server has none to fill in: it would tell
-    its own. What is not set here stays, and the server names the field.
+    `${NAME}` in a file stands for this process's variable of that name. A server fills in none: it would tell its
+    own. What is not set here stays, and the server names the field.
 
     Raises:
         InvalidSpecError: The file cannot be read, or JSON cannot hold what the mapping does.
