@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -94,7 +95,7 @@ class GaussianProcess:
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Predict mean and standard deviation (without noise) at (M, D) inputs."""
         theta = np.exp(self._theta)
-        cross, _ = _matern(self.warp(x), self._warped, theta[self._scales])
+        cross, *_ = _matern(self.warp(x), self._warped, theta[self._scales])
         cross *= theta[self._signal]
         mean = self._mean + cross @ self._alpha
         variance = theta[self._signal] - ((cross @ self._inverse.T) ** 2).sum(axis=1)
@@ -124,7 +125,7 @@ class GaussianProcess:
     def _condition(self) -> None:
         theta = np.exp(self._theta)
         self._warped = self.warp(self._x)
-        kernel, _ = _matern(self._warped, self._warped, theta[self._scales])
+        kernel, *_ = _matern(self._warped, self._warped, theta[self._scales])
         kernel *= theta[self._signal]
         kernel[np.diag_indices_from(kernel)] += theta[self._noise] + _JITTER
         factor = cho_factor(kernel, lower=True, check_finite=False)
@@ -137,7 +138,7 @@ class GaussianProcess:
         theta = np.exp(log_theta)
         scales, signal, noise = theta[self._scales], theta[self._signal], theta[self._noise]
         warped = self._warp(self._x, theta)
-        shape, distance = _matern(warped, warped, scales)
+        shape, scaled, decay = _matern(warped, warped, scales)
         kernel = signal * shape
         kernel[np.diag_indices_from(kernel)] += noise + _JITTER
         residual = self._y - self._mean
@@ -145,13 +146,13 @@ class GaussianProcess:
             factor = cho_factor(kernel, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
             return 1e10, np.zeros_like(theta)
-        inverse = cho_solve(factor, np.eye(len(residual)), check_finite=False)
+        inverse = _inverse(factor[0])
         alpha = inverse @ residual
         value = 0.5 * float(residual @ alpha) + float(np.log(np.diag(factor[0])).sum())
         weight = 0.5 * (inverse - np.outer(alpha, alpha))
         # With z = warped / scale and r the distance: dk/d(log scale_d) = slope * (z_d - z'_d)^2, and
         # dk/dz_d = -slope * (z_d - z'_d), where slope = signal * 5/3 * (1 + sqrt5 r) exp(-sqrt5 r).
-        slope = weight * (signal * 5 / 3 * (1 + _SQRT5 * distance) * np.exp(-_SQRT5 * distance))
+        slope = weight * (signal * 5 / 3) * (1 + scaled) * decay
         z = warped / scales
         pull = slope.sum(axis=1)[:, None] * z - slope @ z
         gradient = np.empty_like(theta)
@@ -179,10 +180,18 @@ class GaussianProcess:
         return a * (by_warped * by_a).sum(axis=0), b * (by_warped * by_b).sum(axis=0)
 
 
-def _matern(left: Array, right: Array, scales: Array) -> tuple[Array, Array]:
-    """Matern-5/2 correlation (N, M) and the scaled distance (N, M)."""
+def _inverse(factor: Array) -> Array:
+    """Invert a matrix from its lower Cholesky factor, in a third of the time of solving for each column."""
+    inverse: Array = dpotri(factor, lower=1)[0]  # the lower triangle
+    lower = np.tril(inverse, -1)
+    return lower + lower.T + np.diag(np.diag(inverse))
+
+
+def _matern(left: Array, right: Array, scales: Array) -> tuple[Array, Array, Array]:
+    """Matern-5/2 correlation, sqrt(5) times the scaled distance r, and exp(-sqrt(5) r), (N, M) each."""
     a, b = left / scales, right / scales
     squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
     distance = np.sqrt(np.maximum(squared, 0.0))
     scaled = _SQRT5 * distance
-    return (1 + scaled + scaled**2 / 3) * np.exp(-scaled), distance
+    decay = np.exp(-scaled)
+    return (1 + scaled + scaled**2 / 3) * decay, scaled, decay
