@@ -13,7 +13,7 @@ from typing import Any
 from service.cohorts import FusedShapes
 from service.context import trial_settings
 from service.errors import JobFailedError
-from service.export.metrics import trial_complaints
+from service.export.metrics import complaints_of
 from service.export.winner import export_trial, validation_metrics
 from service.home import Home
 from service.plans import find_starts_at
@@ -262,8 +262,8 @@ class JobRun:
     def _health(self) -> dict[str, list[str]]:
         """Say what was bad, by trial; trials without a complaint are left out."""
         numbers = [trial.number for trial in self.store.trials(self.job.id)]
-        found = {str(n): trial_complaints(self.store, self.job.id, n) for n in numbers}
-        return {number: bad for number, bad in found.items() if bad}
+        found = complaints_of(self.store, self.job.id, numbers)
+        return {str(number): bad for number, bad in found.items() if bad}
 
     def _test(self, number: int) -> dict[str, Any]:
         """Read the test split, once in the job's life; after a crash the answer on record is taken."""

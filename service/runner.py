@@ -250,10 +250,12 @@ class Runner:
 
     def _record(self, leg: Leg, result: LegResult) -> None:
         """Write checkpoints first, then the leg: what is on record can always go on."""
-        for member in result.members:
-            if member.checkpoint is not None and member.state in ("running", "completed"):
-                epoch = leg.start_epoch + len(member.measurements)
-                self.checkpoints.write(self.job_id, member.number, epoch, member.checkpoint)
+        kept = {
+            (member.number, leg.start_epoch + len(member.measurements)): member.checkpoint
+            for member in result.members
+            if member.checkpoint is not None and member.state in ("running", "completed")
+        }
+        self.checkpoints.write_all(self.job_id, kept)
         self.store.record_leg(self.job_id, leg, result, leg_fingerprint(leg))
 
     def _take(self, result: LegResult) -> None:

@@ -116,15 +116,13 @@ class HomeReader:
 
     def trial_records(self, job: JobLike, *, with_health: bool) -> list[dict[str, Any]]:
         """See `Reader`."""
-        from service.export.metrics import best_metrics, trial_complaints
+        from service.export.metrics import best_metrics, complaints_of
 
-        store = self.store
-        return [
-            trial_record(
-                t, best_metrics(store, job.id, t), trial_complaints(store, job.id, t.number) if with_health else ()
-            )
-            for t in store.trials(job.id)
-        ]
+        trials = self.store.trials(job.id)
+        numbers = [trial.number for trial in trials]
+        metrics = best_metrics(self.store, job.id, numbers)
+        bad = complaints_of(self.store, job.id, numbers) if with_health else {}
+        return [trial_record(t, metrics[t.number], bad.get(t.number, ())) for t in trials]
 
     def export(self, job: JobLike, to: Path | None) -> Path:
         """Write the bundle again, from the record."""

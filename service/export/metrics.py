@@ -1,19 +1,20 @@
-"""A trial's metrics at its best epoch; light to import, for commands that only read."""
+"""Trials' metrics at their best epochs; light to import, for commands that only read."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning_modules.health import complaints, without_health
-from service.store import Store, TrialRecord
+from service.store import Store
 
 
-def best_metrics(store: Store, job_id: str, trial: TrialRecord) -> dict[str, float | None]:
-    """Give every metric of a trial's best epoch, health aside; empty if no epoch had a finite objective."""
-    for measurement in store.measurements(job_id, trial.number):
-        if measurement.epoch == trial.best_epoch:
-            return without_health(measurement.metrics)
-    return {}
+def best_metrics(store: Store, job_id: str, numbers: Sequence[int]) -> dict[int, dict[str, float | None]]:
+    """Give every metric of trials' best epochs, health aside; empty where no epoch had a finite objective."""
+    best = store.best_measurements(job_id, numbers)
+    return {number: without_health(best[number][0].metrics) if best[number] else {} for number in numbers}
 
 
-def trial_complaints(store: Store, job_id: str, number: int) -> list[str]:
-    """Say what was bad about a trial's health; see `lightning_modules.health`."""
-    return complaints(measurement.metrics for measurement in store.measurements(job_id, number))
+def complaints_of(store: Store, job_id: str, numbers: Sequence[int]) -> dict[int, list[str]]:
+    """Say what was bad about trials' health, by number; see `lightning_modules.health`."""
+    measured = store.measurements_of(job_id, numbers)
+    return {number: complaints(one.metrics for one in measured[number]) for number in numbers}

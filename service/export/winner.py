@@ -85,7 +85,7 @@ def validation_metrics(
     store: Store, job_id: str, trial: TrialRecord, resolved: ResolvedJob
 ) -> dict[str, float | None]:
     """Give a trial's metrics at its best epoch, and for texts the share of unknown words that they stand on."""
-    metrics = best_metrics(store, job_id, trial)
+    metrics = best_metrics(store, job_id, [trial.number])[trial.number]
     ratio = resolved.data.validation.unknown_ratio if resolved.data else None
     return metrics if ratio is None else {**metrics, "val_unknown_ratio": ratio}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from service.errors import NotFoundError
@@ -35,21 +36,32 @@ class CheckpointFiles:
         return self._folder(job_id) / f"t{trial:06d}-e{epoch:06d}.ckpt"
 
     def write(self, job_id: str, trial: int, epoch: int, data: bytes) -> Path:
-        """Write a checkpoint: when this returns it is on disk, and before it the old file is untouched.
+        """Write a checkpoint; see `write_all`."""
+        self.write_all(job_id, {(trial, epoch): data})
+        return self.path(job_id, trial, epoch)
+
+    def write_all(self, job_id: str, data: Mapping[tuple[int, int], bytes]) -> None:
+        """Write checkpoints: when this returns they are on disk, and before it the old files are untouched.
 
         The `JobLock` of the job makes this process the only writer.
+
+        Args:
+            job_id: The job.
+            data: By trial and epoch.
         """
-        path = self.path(job_id, trial, epoch)
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".half")
-        with half.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        half.replace(path)
-        _sync_folder(path.parent)
-        return path
+        if not data:
+            return
+        folder = self._folder(job_id)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+        halves = {self.path(job_id, *key).with_suffix(".half"): content for key, content in data.items()}
+        for half, content in halves.items():
+            half.write_bytes(content)
+        for half in halves:  # after the last one is written: the disk takes them together
+            _sync(half)
+        for half in halves:
+            half.replace(half.with_suffix(".ckpt"))
+        _sync(folder)  # a rename is the folder's
 
     def read(self, job_id: str, trial: int, epoch: int) -> bytes:
         """Read a checkpoint.
@@ -79,9 +91,8 @@ class CheckpointFiles:
         return job_folder(self._home, job_id) / "checkpoints"
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: the name belongs to the folder, not to the file."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

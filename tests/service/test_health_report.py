@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from service.documents import parse_spec
 from service.embedded import run_job
-from service.export.metrics import trial_complaints
+from service.export.metrics import complaints_of
 from service.home import Home
 from service.seats import RunOptions
 from service.store import JobRecord, Store
@@ -41,7 +41,7 @@ def test_the_result_names_what_was_bad_by_trial(home: Path) -> None:
         job = store.jobs()[0]
         assert job.result is not None
         winner = job.result["best"]["number"]
-        assert job.result["health"][str(winner)] == trial_complaints(store, job.id, winner)
+        assert job.result["health"][str(winner)] == complaints_of(store, job.id, [winner])[winner]
         assert any(bad.startswith("vanishing gradient") for bad in job.result["health"][str(winner)])
 
 
