@@ -54,6 +54,7 @@ def run_job(
     places = Home(home)
     known = None if options.new else _latest(places, spec)
     if known is not None and known.state == "completed":
+        _log_the_rest(places, spec, known, say or _silence)
         return known
     with ExitStack() as stack:
         stack.enter_context(_removed_on_error(places.folder))
@@ -70,6 +71,25 @@ def run_job(
             observer=observer,
             say=say or _silence,
         )
+
+
+def _log_the_rest(home: Home, spec: Spec, job: JobRecord, say: Say) -> None:
+    """Log what a slow or absent MLflow did not take when the job ended."""
+    from service.store import Store
+
+    with Store.open(home.store_url()) as store:
+        if not store.num_untracked(job.id):
+            return
+    from service.tracking import MlflowFollower, TrackingPlace
+
+    say("writing to MLflow")
+    place = TrackingPlace.local(home.folder)
+    experiment = spec.tracking.experiment or spec.name
+    follower = MlflowFollower(
+        home.store_url(), job.id, tracking_uri=place.uri, experiment=experiment, artifacts=place.artifacts
+    )
+    if warning := follower.start().stop(flush=True).warning:
+        say(warning)
 
 
 def _silence(text: str) -> None:

@@ -33,10 +33,7 @@ class TrackingReport:
         if self.is_complete:
             return None
         why = self.errors[-1] if self.errors else "the job ended before it was done"
-        return (
-            f"MLflow is behind the job by {self.num_left} trials ({why}). The results are safe in the store, and "
-            "following the job again logs the rest."
-        )
+        return f"MLflow is behind the job by {self.num_left} trials ({why}). The results are safe in the store."
 
 
 class MlflowFollower:

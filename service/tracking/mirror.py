@@ -7,6 +7,7 @@ something that is logged and not on record: the next one logs it again, and MLfl
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,7 +19,8 @@ from service.tracking.figures import LR_RANGE_FILE, lr_range_figure
 from service.tracking.report import job_report
 from service.tracking.server import TrackingServer, is_refusal
 
-TRIALS_PER_BATCH = 50  # what the process after a killed one logs again at most
+TRIALS_PER_BATCH = 50  # what the process after a killed one logs again at most,
+MARK_PERIOD_S = 0.5  # or what was logged in this time: a slow server takes seconds for a trial
 
 
 class Mirror:
@@ -77,19 +79,23 @@ class Mirror:
         while changes := self._store.untracked(job.id, after=last, limit=TRIALS_PER_BATCH):
             last = changes[-1].trial.number
             done: list[TrackingRun] = []
+            marked_at = time.monotonic()
             try:
                 for change in changes:
                     if should_stop():
                         return refusals
                     try:
                         done.append(self._log_trial(job, change, stages, parent.run_id))
+                        num_logged += 1
                     except Exception as error:
                         if not is_refusal(error):
                             raise
                         refusals.append(error)
+                    if time.monotonic() - marked_at > MARK_PERIOD_S:
+                        self._store.record_tracked(job.id, done)
+                        done, marked_at = [], time.monotonic()
             finally:
                 self._store.record_tracked(job.id, done)
-                num_logged += len(done)
             if on_progress is not None:
                 on_progress(self._store.num_untracked(job.id))
         job = self._store.job(job.id)
@@ -123,15 +129,16 @@ class Mirror:
                 parent=parent,
             )
         is_first = change.run is None or change.run.logged_state is None
+        tags = describe.trial_state_tags(trial)
+        if trial.ended_at is not None:
+            tags |= describe.health_tags(self._store.measurements(job.id, trial.number))
         self._server.log(
             run_id,
             points=[*describe.epoch_points(change.measurements), *describe.trial_points(trial)],
             params=describe.trial_params(job, trial) if is_first else None,
-            tags=describe.trial_state_tags(trial),
+            tags=tags,
         )
         if trial.ended_at is not None:
-            measured = self._store.measurements(job.id, trial.number)
-            self._server.log(run_id, tags=describe.health_tags(measured))
             ended = describe.milliseconds(trial.ended_at)
             self._server.set_status(run_id, describe.TRIAL_STATUS[trial.state], end_ms=ended)
         return TrackingRun(trial=trial.number, run_id=run_id, logged_epochs=trial.epochs, logged_state=trial.state)

@@ -42,6 +42,24 @@ def milliseconds(moment: Any) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def test_what_a_slow_server_took_is_on_record_while_it_takes_the_rest(
+    store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.tracking.mirror.MARK_PERIOD_S", 0.0)
+    job = finished_job(store)
+    server = connect(home)
+    left: list[int] = []
+    create_run = server.create_run
+
+    def count(title: str, **more: Any) -> str:
+        left.append(store.num_untracked(job.id))
+        return create_run(title, **more)
+
+    monkeypatch.setattr(server, "create_run", count)
+    assert Mirror(store, job.id, server).catch_up(is_last=True) == []
+    assert left == [6, 6, 5, 4, 3, 2, 1]  # before the job's own run, then before each trial's
+
+
 def test_a_job_is_a_run_and_each_trial_a_child(store: Store, home: Path) -> None:
     job = finished_job(store)
     assert Mirror(store, job.id, connect(home)).catch_up(is_last=True) == []
