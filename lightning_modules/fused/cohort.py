@@ -58,8 +58,9 @@ def train_cohort(
 
     The counterpart of `lightning_modules.training.train` for members whose networks are alike: weights, optimizer,
     measurements, best epoch, patience and checkpoint of each are what `train` gives, up to the rounding of sums
-    that are added up in another order; dropout included on a CPU. Either goes on from the other's checkpoints. A
-    member's result does not depend on who else is in the cohort, up to the same rounding.
+    that are added up in another order. Either goes on from the other's checkpoints. A member's result does not
+    depend on who else is in the cohort, up to the same rounding. What dropout drops is drawn from the member's own
+    seed, too, but is not what training alone drops.
 
     Args:
         family: mlp, cnn or rnn.

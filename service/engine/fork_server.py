@@ -64,6 +64,7 @@ class ForkServer:
     def __init__(self, module: str, *, log: Path) -> None:
         self._folder = tempfile.mkdtemp(prefix="tuneladder-")  # mode 0700; a socket's path must be short
         self.address = str(Path(self._folder) / "fork-server")
+        self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             # A session of its own: Ctrl-C in a terminal reaches the driver, which ends its slots in order.
@@ -79,12 +80,16 @@ class ForkServer:
         """Hand over what the forks work with; waits for the server's imports.
 
         Raises:
-            OSError: The server is gone.
-            EOFError: The server is gone.
+            EOFError: The server is gone; says what its log ends with.
         """
-        with _connect(self.address, self._process) as connection:
-            connection.send(Briefing(tuple(sys.path), function, context))
-            connection.recv()
+        try:
+            with _connect(self.address, self._process) as connection:
+                connection.send(Briefing(tuple(sys.path), function, context))
+                connection.recv()
+        except (EOFError, OSError):
+            code = self._process.wait()  # it closes its socket before it says why
+            said = self._log.read_text(errors="replace").splitlines()
+            raise EOFError(f"it ended with code {code}, {self._log} ends with {said[-1:]}") from None
 
     def close(self) -> None:
         """End the server and its forks. May be called twice."""
@@ -129,7 +134,8 @@ def _connect(address: str, server: subprocess.Popen[bytes]) -> Connection:
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
             return Client(address, "AF_UNIX")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            raise EOFError(f"the fork server ended with code {server.wait(timeout=0.01)}")
+            server.wait(timeout=0.01)
+            raise EOFError
 
 
 def serve(address: str, module: str, parent: int) -> None:

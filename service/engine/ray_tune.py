@@ -122,7 +122,7 @@ class RayTuneEngine(Engine):
             return None
         try:
             self._fork_server.brief(self._function, _pickled(context))
-        except (EOFError, OSError) as error:
+        except EOFError as error:
             raise EngineLostError(f"the process that slots are forked from must stay: {error}") from error
         return Forks(self._fork_server.address)
 

@@ -110,7 +110,6 @@ def test_a_driver_that_is_killed_leaves_no_process_and_no_file(tmp_path: Path) -
 
 def test_a_server_that_cannot_import_is_an_error(tmp_path: Path) -> None:
     server = ForkServer("no_such_module", log=tmp_path / "log")
-    with pytest.raises((EOFError, ConnectionError)):
+    with pytest.raises(EOFError, match=r"it ended with code 1, .*No module named 'no_such_module'"):
         server.brief("os:getpid", b"N.")
     server.close()
-    assert "no_such_module" in (tmp_path / "log").read_text()
