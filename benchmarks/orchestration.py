@@ -30,7 +30,8 @@ search learns more often.
 
 `--job` runs tuneladder alone: {"job": {"wall_s", "trials", "driver_peak_gib", "growth": {...}, ...}}, where the
 peak is of resident memory of the driver's process, slots not included, and `growth` compares the time of a trial
-in the first hundred and in the last (`benchmarks.wall_clock.growth`). `--scaling` measures the engine alone, with
+in the first hundred and in the last (`benchmarks.wall_clock.growth`): width and batch size are fixed for it, as a
+search that comes to wide networks and small batches has slower trials in the end. `--scaling` measures the engine alone, with
 legs that sleep (`benchmarks.scaling`): {"scaling": {"1": ..., "2": ..., "4": ..., "8": ...}, ...}.
 """
 
@@ -111,7 +112,11 @@ def where_text(shares: Mapping[str, float]) -> str:
 def measure_job(chosen: argparse.Namespace) -> dict[str, Any]:
     """Run tuneladder alone on a job of many trials."""
     run = run_tuneladder(
-        trials=chosen.job, workers=chosen.workers, max_epochs=chosen.max_epochs, strategy=chosen.strategy
+        trials=chosen.job,
+        workers=chosen.workers,
+        max_epochs=chosen.max_epochs,
+        strategy=chosen.strategy,
+        equal_cost=True,
     )
     figures, grown = run.figures, growth(run.timeline.rounds)
     print(

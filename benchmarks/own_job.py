@@ -20,6 +20,7 @@ from service.search.rounds import round_cost, rung_epochs
 from service.store import Store
 from service.tracking import make_database
 
+EQUAL_COST = {"width": 128, "batch_size": 64}
 FEWEST_CANDIDATES, MOST_CANDIDATES = 10, 32  # trials of a round
 
 
@@ -49,12 +50,20 @@ def num_candidates(trials: int) -> int:
     return max(FEWEST_CANDIDATES, min(MOST_CANDIDATES, trials // 8))
 
 
-def make_spec(*, trials: int, max_epochs: int, strategy: str) -> dict[str, Any]:
+def make_spec(*, trials: int, max_epochs: int, strategy: str, equal_cost: bool = False) -> dict[str, Any]:
     """Write the problem as a spec whose budget holds about so many trials.
 
     Without early stopping the budget is used up by whole rounds; patience saves epochs, and the search
     spends them on further trials, so the job's own count is what is reported.
+
+    Args:
+        trials: About how many.
+        max_epochs: Of a trial.
+        strategy: Of the search.
+        equal_cost: Fix what decides how much an epoch computes. Else a search that finds wide networks and small
+            batches to be good has slower trials in the end than in the beginning.
     """
+    fixed = problem.FIXED | (EQUAL_COST if equal_cost else {})
     candidates = num_candidates(trials)
     first_rung = min(problem.GRACE_EPOCHS, max_epochs)
     rungs = rung_epochs(min_epochs=first_rung, max_epochs=max_epochs, reduction_factor=problem.REDUCTION_FACTOR)
@@ -69,11 +78,11 @@ def make_spec(*, trials: int, max_epochs: int, strategy: str) -> dict[str, Any]:
             "validation_fraction": problem.VALIDATION_FRACTION,
             "test_fraction": problem.TEST_FRACTION,
         },
-        "model": problem.FIXED,
+        "model": fixed,
         "objective": {"metric": problem.METRIC, "mode": "max"},
         "search": {
             "strategy": strategy,
-            "space": problem.SPACE,
+            "space": {name: body for name, body in problem.SPACE.items() if name not in fixed},
             "candidates": candidates,
             "rungs": {"min_epochs": first_rung, "reduction_factor": problem.REDUCTION_FACTOR},
         },
@@ -84,13 +93,15 @@ def make_spec(*, trials: int, max_epochs: int, strategy: str) -> dict[str, Any]:
     }
 
 
-def run_tuneladder(*, trials: int, workers: int, max_epochs: int, strategy: str) -> OwnRun:
+def run_tuneladder(
+    *, trials: int, workers: int, max_epochs: int, strategy: str, equal_cost: bool = False
+) -> OwnRun:
     """Run the problem, and read from its record where its time went.
 
     Raises:
         RuntimeError: The job did not complete.
     """
-    spec = make_spec(trials=trials, max_epochs=max_epochs, strategy=strategy)
+    spec = make_spec(trials=trials, max_epochs=max_epochs, strategy=strategy, equal_cost=equal_cost)
     command = Path(sys.executable).with_name("tuneladder")
     memory: list[PeakMemory] = []
 

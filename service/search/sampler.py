@@ -16,6 +16,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
@@ -67,6 +68,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._generator = np.random.default_rng(seed)
         self._model = GaussianProcess(self._cube.num_columns + 1)
         self._rows: dict[int, Array] = {}  # of the study's trials
+        self._losses: dict[int, float | None] = {}  # of those that have ended
         self._x: Array = np.zeros((0, self._cube.num_columns + 1))  # what the model was fitted to
         self._y: Array = np.zeros(0)
         self._num_known = 0  # trials in the model's data
@@ -120,7 +122,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         return [self._scale.restore(value) for value in (mean - OPTIMISM * std).tolist()]
 
     def _propose(self, study: Study, trial: FrozenTrial) -> Array:
-        ended = [t for t in study.get_trials(deepcopy=False) if _loss(t) is not None]
+        ended = [t for t in study.get_trials(deepcopy=False) if self._loss(t) is not None]
         if len(ended) < 2:
             only: Array = self._anywhere(1)[0]
             return only
@@ -128,16 +130,16 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         asked = [self._row(t) for t in running if t.number != trial.number and t.params]
         self._learn(ended)
         self._believe(asked)
-        known = self._warp(np.array([*(self._row(t) for t in ended), *asked]))
-        centres = self._centres(ended)
+        centres = self._centres
         bar = float(self._model.predict(self._inputs(centres[:1], self._rungs[-1]))[0][0])
         num_near = int(POOL * LOCAL_SHARE)
         near = self._near(centres[np.arange(num_near) % len(centres)], STEP)
         pool = np.vstack([near, self._anywhere(POOL - num_near)])
-        best, scores = self._best(pool, self._score(pool, bar, known), NUM_CLIMBED)
+        taken = self._warp(np.array(asked)) if asked else np.zeros((0, len(self._space)))
+        best, scores = self._best(pool, self._score(pool, bar, taken), NUM_CLIMBED)
         for climb in range(NUM_CLIMBS):
             around = self._near(np.repeat(best, NUM_NEIGHBOURS, axis=0), STEP * SHRINK**climb)
-            scores = np.concatenate([scores, self._score(around, bar, known)])
+            scores = np.concatenate([scores, self._score(around, bar, taken)])
             best, scores = self._best(np.vstack([best, around]), scores, NUM_CLIMBED)
         chosen: Array = best[0]
         return chosen
@@ -147,13 +149,17 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         order = np.argsort(-scores, kind="stable")[:count]
         return rows[order], scores[order]
 
-    def _score(self, rows: Array, bar: float, known: Array) -> Array:
-        """Give the expected improvement over the bar at full length; -1 to what is almost known already."""
+    def _score(self, rows: Array, bar: float, taken: Array) -> Array:
+        """Give the expected improvement over the bar at full length; -1 to what is nearly known or asked."""
         mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
         z = (bar - mean) / std
         improvement = std * (z * ndtr(z) + np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
-        distances = cdist(self._warp(rows), known, "chebyshev").min(axis=1)
-        score: Array = np.where(distances < MIN_DISTANCE, -1.0, improvement)
+        warped = self._warp(rows)
+        # Infinite beyond the bound. A tree, for a long job knows thousands of trials.
+        is_known = np.isfinite(self._tree.query(warped, p=np.inf, distance_upper_bound=MIN_DISTANCE)[0])
+        if len(taken):
+            is_known |= cdist(warped, taken, "chebyshev").min(axis=1) < MIN_DISTANCE
+        score: Array = np.where(is_known, -1.0, improvement)
         return score
 
     def _believe(self, asked: Sequence[Array]) -> None:
@@ -180,6 +186,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._model.fit(self._x, self._y, steps=FIT_STEPS if is_due else 0)
         self._num_fitted = len(ended) if is_due else self._num_fitted
         self._believed = []
+        self._tree = cKDTree(self._warp(np.array([self._row(t) for t in ended])))
+        self._centres = self._best_rows(ended)
 
     def _measured(self, trial: FrozenTrial) -> list[tuple[int, float]]:
         """List the best loss up to each rung that a trial reached, and to its end."""
@@ -204,9 +212,17 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             )
         return self._rows[trial.number]
 
-    def _centres(self, ended: Sequence[FrozenTrial]) -> Array:
+    def _loss(self, trial: FrozenTrial) -> float | None:
+        """Give `_loss` of a trial, which never changes once it has ended; a long job has thousands."""
+        if not trial.state.is_finished():
+            return None
+        if trial.number not in self._losses:
+            self._losses[trial.number] = _loss(trial)
+        return self._losses[trial.number]
+
+    def _best_rows(self, ended: Sequence[FrozenTrial]) -> Array:
         complete = [t for t in ended if t.state is TrialState.COMPLETE] or list(ended)
-        complete.sort(key=lambda t: (_loss(t), t.number))
+        complete.sort(key=lambda t: (self._loss(t), t.number))
         return np.array([self._row(t) for t in complete[:NUM_CENTRES]])
 
     def _anywhere(self, count: int) -> Array:
