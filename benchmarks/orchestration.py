@@ -31,8 +31,8 @@ search learns more often.
 `--job` runs tuneladder alone: {"job": {"wall_s", "trials", "driver_peak_gib", "growth": {...}, ...}}, where the
 peak is of resident memory of the driver's process, slots not included, and `growth` compares the time of a trial
 in the first hundred and in the last (`benchmarks.wall_clock.growth`): width and batch size are fixed for it, as a
-search that comes to wide networks and small batches has slower trials in the end. `--scaling` measures the engine alone, with
-legs that sleep (`benchmarks.scaling`): {"scaling": {"1": ..., "2": ..., "4": ..., "8": ...}, ...}.
+search that comes to wide networks and small batches has slower trials in the end. `--scaling` measures the engine
+alone, with legs that sleep (`benchmarks.scaling`): {"scaling": {"1": ..., "2": ..., "4": ..., "8": ...}, ...}.
 """
 
 from __future__ import annotations
