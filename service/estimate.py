@@ -18,7 +18,7 @@ class Estimate:
     """An estimate of time.
 
     Args:
-        epoch_s: One epoch of the family's defaults on one core of this machine.
+        epoch_s: One epoch of a trial of the family's defaults on one core of this machine, in a round's company.
         num_slots: Slots that it is divided by.
         total_s: The whole job, if every epoch of the budget is trained.
     """
@@ -54,6 +54,7 @@ def estimate_time(job: ResolvedJob, plan: Plan) -> Estimate | None:
     """
     if job.data is None or job.spec.family_name != job.space.name or ":" in job.space.name:
         return None
+    from service.cohorts import FusedShapes
     from service.context import leg_context
     from service.engine.train import train_leg
     from service.legs import Leg, Member
@@ -66,13 +67,16 @@ def estimate_time(job: ResolvedJob, plan: Plan) -> Estimate | None:
         info=replace(job.data.info, num_train=rows),
     )
     context = replace(leg_context(job, plan), data=sample, max_epochs=3, patience=None, use_gpu=False)
-    member = Member(number=0, params=job.space.defaults(), seed=0)
-    leg = Leg(key="warm-up", members=(member,), start_epoch=0, end_epoch=1)
-    warm = train_leg(context, leg).members[0]
-    if warm.state == "failed" or warm.checkpoint is None:
+    params = job.space.defaults()
+    together = plan.cohort_size if FusedShapes(context)(params) is not None else 1
+    size = min(together, max(stage.num_candidates for stage in plan.stages))
+    members = tuple(Member(number=number, params=params, seed=number) for number in range(size))
+    leg = Leg(key="warm-up", members=members, start_epoch=0, end_epoch=1)
+    warm = train_leg(context, leg).members
+    if any(one.state == "failed" or one.checkpoint is None for one in warm):
         return None
-    timed = replace(member, checkpoint=warm.checkpoint)
-    result = train_leg(context, replace(leg, members=(timed,), start_epoch=1, end_epoch=2)).members[0]
-    epoch_s = result.train_s * len(train) / rows
+    timed = tuple(replace(one, checkpoint=of.checkpoint) for one, of in zip(members, warm, strict=True))
+    results = train_leg(context, replace(leg, members=timed, start_epoch=1, end_epoch=2)).members
+    epoch_s = sum(one.train_s for one in results) / size * len(train) / rows
     slots = max(1, (os.cpu_count() or 1) // job.spec.resources.cpu)
     return Estimate(epoch_s=epoch_s, num_slots=slots, total_s=START_S + plan.budget_epochs * epoch_s / slots)

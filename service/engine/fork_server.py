@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -157,7 +158,10 @@ def serve(address: str, module: str, parent: int) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that end are forgotten
         while True:
             with listener.accept() as connection:
-                message = connection.recv()
+                try:
+                    message = connection.recv()
+                except (EOFError, OSError):
+                    continue  # a slot that has ended in this moment
                 if isinstance(message, Briefing):
                     sys.path.extend(path for path in message.import_path if path not in sys.path)
                     with collector_paused():
@@ -166,8 +170,11 @@ def serve(address: str, module: str, parent: int) -> None:
                 elif os.fork() == 0:
                     try:
                         _work(connection, message, function, context)
+                    except BaseException:
+                        traceback.print_exc()
                     finally:
-                        os._exit(1)  # whatever happens: a fork never comes back to the server's loop
+                        sys.stderr.flush()
+                        os._exit(0)  # whatever happens: a fork never comes back to the server's loop
 
 
 def _leave(folder: str, *_: Any) -> None:

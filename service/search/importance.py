@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import optuna
+import optuna.importance  # a part of scikit-learn, now and not when the job ends
 from optuna.trial import TrialState, create_trial
 
 from search_spaces import SearchSpace

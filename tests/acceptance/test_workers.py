@@ -7,6 +7,8 @@ import re
 import signal
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -325,11 +327,22 @@ def start_cluster(workplace: Workplace, port: int) -> Started:
     return started
 
 
-def test_a_cluster_that_is_away_is_not_the_fault_of_its_jobs(workplace: Workplace, expected: Record) -> None:
-    workplace.product.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A free port for a cluster, which leaves a note of its address to whoever calls ray.init() here next."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port = int(free.getsockname()[1])
+    yield port
+    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+    if note.exists() and note.read_text().endswith(f":{port}"):
+        note.unlink()
+
+
+def test_a_cluster_that_is_away_is_not_the_fault_of_its_jobs(
+    workplace: Workplace, expected: Record, port: int
+) -> None:
+    workplace.product.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
     first = start_cluster(workplace, port)
     job_id = workplace.submit(SMALL)
     worker = workplace.worker(engine="ray", ray_address=f"127.0.0.1:{port}", lease_s=60)

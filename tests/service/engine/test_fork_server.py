@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import Client
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def test_a_fork_that_ends_is_noticed_and_the_next_one_is_new(server: ForkServer)
     fork = Fork(server.address)
     with pytest.raises((EOFError, ConnectionError)):
         fork(leave)
+    assert Fork(server.address)(given, "X")[1] == 1000.0
+
+
+def test_a_slot_that_ends_while_it_asks_disturbs_nobody(server: ForkServer) -> None:
+    Client(server.address, "AF_UNIX").close()
     assert Fork(server.address)(given, "X")[1] == 1000.0
 
 
