@@ -276,7 +276,7 @@ SECTIONS = (
     Section(
         title="A job of 1,000 trials",
         names=("job_1000",),
-        about="Width and batch size are fixed, so that trials cost the same from the first to the last. The driver "
+        about="Width and batch size are fixed, so that trials cost the same from first to last. The driver "
         "is the process of the job: search, store and tracking; slots are not counted with it.",
         make=_job,
     ),
