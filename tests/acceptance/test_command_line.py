@@ -82,7 +82,7 @@ def test_run_as_json_has_the_promised_shape(product: Product, undisturbed: tuple
     assert {"number", "params", "metrics", "epoch"} <= result["best"].keys()
     trials = ask(product, undisturbed[0].home, "trials", result["job_id"])
     assert result["num_trials"] == len(trials)
-    assert result["num_epochs"] == sum(trial["epochs"] for trial in trials) <= 40
+    assert result["num_epochs"] == sum(trial["epochs"] for trial in trials) <= SMALL["budget"]["epochs"]
     winner = trials[result["best"]["number"]]
     assert (winner["params"], winner["metrics"]) == (result["best"]["params"], result["best"]["metrics"])
     assert Path(result["bundle"]).is_dir()
@@ -130,7 +130,7 @@ def test_plan_says_what_the_job_then_does(product: Product, undisturbed: tuple[R
     assert [(s["number"], s["name"], s["opens"], s["why"]) for s in plan["stages"]] == [
         (number, name, json.loads(opens), why) for number, name, opens, why in stages
     ]
-    assert undisturbed[1]["num_epochs"] <= plan["budget_epochs"] == 40
+    assert undisturbed[1]["num_epochs"] <= plan["budget_epochs"] == SMALL["budget"]["epochs"]
     assert plan["estimate"]["total_s"] > 0
     text = product.run("plan", spec).out
     for stage in plan["stages"]:
