@@ -7,7 +7,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_modules.data import TrainingData
 from lightning_modules.errors import ConfigError
+from lightning_modules.fused import choose, fusion_key
 from service.engine.train import LegContext
 
 Shape = Callable[[Mapping[str, Any]], Hashable]  # params -> what a cohort's members have in common; None: alone
@@ -56,9 +58,6 @@ class FusedShapes:
 
     def __call__(self, params: Mapping[str, Any]) -> Hashable:
         """Give what members have in common; None where a trial had better be alone."""
-        from lightning_modules.data import TrainingData
-        from lightning_modules.fused import choose, fusion_key
-
         family, data = self.context.family, self.context.data
         if not isinstance(family, str) or not isinstance(data, TrainingData):
             return None

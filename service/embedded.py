@@ -84,9 +84,12 @@ def _log_the_rest(home: Home, spec: Spec, job: JobRecord, say: Say) -> None:
 
     say("writing to MLflow")
     place = TrackingPlace.local(home.folder)
-    experiment = spec.tracking.experiment or spec.name
     follower = MlflowFollower(
-        home.store_url(), job.id, tracking_uri=place.uri, experiment=experiment, artifacts=place.artifacts
+        home.store_url(),
+        job.id,
+        tracking_uri=place.uri,
+        experiment=spec.experiment_name,
+        artifacts=place.artifacts,
     )
     if warning := follower.start().stop(flush=True).warning:
         say(warning)

@@ -24,7 +24,7 @@ from service.search import Plan
 from service.seats import Seats
 from service.spec import Spec
 from service.store import CheckpointFiles, JobLock, JobRecord, NewStage, Store
-from service.tracking import MlflowFollower, TrackingPlace, preload
+from service.tracking import MlflowFollower, TrackingPlace
 
 FLUSH_S, HALT_FLUSH_S = 60.0, 10.0  # how long MLflow may take for what is left, of a job that goes on as well
 COUNT_PERIOD_S = 1.0  # what a killed process may fail to count of its time
@@ -63,7 +63,6 @@ def begin_or_go_on(
     say: Say,
 ) -> JobRecord:
     """Run a new job, or go on with a known one; see `service.embedded.run_job`."""
-    preload(with_database=True)  # of a home; now, while Ray starts
     prepared = prepare(spec, seats, find_starts=lambda resolved: find_starts_at(home, resolved, known), say=say)
     with ExitStack() as stack:
         store = stack.enter_context(Store.open(home.store_url()))
@@ -177,7 +176,7 @@ class JobRun:
             self.store,
             self.job.id,
             tracking_uri=self.tracking.uri,
-            experiment=spec.tracking.experiment or spec.name,
+            experiment=spec.experiment_name,
             artifacts=self.tracking.artifacts,
         )
 

@@ -293,6 +293,11 @@ class Spec(Section):
         return self
 
     @property
+    def experiment_name(self) -> str:
+        """In MLflow: the job's own name, unless the spec gives another."""
+        return self.tracking.experiment or self.name
+
+    @property
     def family_name(self) -> str:
         """`mlp`, `cnn`, `rnn`, or the import path of a person's own module."""
         return self.family if isinstance(self.family, str) else self.family.module

@@ -30,7 +30,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from service.engine.training import load_function
+from service.engine.execution import load_function
 from service.importing import collector_paused
 from service.processes import die_with_parent
 

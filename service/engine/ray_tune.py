@@ -22,9 +22,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from service.engine.base import Engine, LegFunction
 from service.engine.cluster import Cluster, Seat, check_seat, local_cpus
 from service.engine.desk import Desk, Forks, Outcome, Parcel, Welcome
+from service.engine.execution import unpack_result
 from service.engine.fork_server import ForkServer
 from service.engine.local import check_keys
-from service.engine.training import unpack_result
 from service.engine.trials import Ending, LossReporter, Silence, slot_trainable
 from service.errors import EngineLostError
 from service.legs import Leg, LegResult, MemberResult

@@ -16,8 +16,8 @@ from ray import cloudpickle, tune
 
 from service.engine.base import LegFunction
 from service.engine.desk import Assignment, Forks, Outcome, Welcome
+from service.engine.execution import leg_outcome, load_function
 from service.engine.fork_server import Fork
-from service.engine.training import load_function, train
 from service.importing import collector_paused
 from service.legs import Leg
 
@@ -25,7 +25,7 @@ REPORT_PERIOD_S = 1.0  # a report waits for Tune's loop, which is a few ms: at m
 LOST = 71  # exit code of a slot whose fork has ended in a leg
 
 
-Hand = Callable[[Assignment], Outcome]  # trains one leg
+TrainLeg = Callable[[Assignment], Outcome]
 
 
 def serve(desk: Any, slot: int) -> None:
@@ -39,8 +39,8 @@ def serve(desk: Any, slot: int) -> None:
         # Pickled here, or the desk would import what this worker's class needs: Tune, half a second.
         handle: bytes = cloudpickle.dumps(ray.get_runtime_context().current_actor)  # type: ignore[no-untyped-call]
         life, welcome = ray.get(desk.join.remote(slot, handle))
-        train = _find_hand(desk, slot, welcome)
-        if train is None:
+        train_leg = _get_ready(desk, slot, welcome)
+        if train_leg is None:
             return
     except Exception:
         reason = f"slot {slot} could not load the leg function and its context:\n{traceback.format_exc()}"
@@ -50,7 +50,7 @@ def serve(desk: Any, slot: int) -> None:
     last_report = time.monotonic()
     answer = desk.exchange.remote(slot, life, None)
     while (assignment := ray.get(answer)) is not None:
-        outcome = train(assignment)
+        outcome = train_leg(assignment)
         answer = desk.exchange.remote(slot, life, outcome)
         num_legs += 1
         if time.monotonic() - last_report > REPORT_PERIOD_S:
@@ -58,7 +58,7 @@ def serve(desk: Any, slot: int) -> None:
             last_report = time.monotonic()
 
 
-def _find_hand(desk: Any, slot: int, welcome: Welcome) -> Hand | None:
+def _get_ready(desk: Any, slot: int, welcome: Welcome) -> TrainLeg | None:
     """Import the leg function and take the context, or get a fork that has both; None: there is nothing to do."""
     function = None if welcome.is_forked else _load(welcome)
     given = ray.get(desk.context.remote())  # the driver may still be reading the data
@@ -80,13 +80,13 @@ def _work(function: LegFunction, context: Any, slot: int, assignment: Assignment
         leg = unpack_leg(assignment.parcel.body)
     except Exception:
         return Outcome("raised", assignment.parcel.key, traceback.format_exc())
-    return train(function, context, leg, slot, assignment.attempt)
+    return leg_outcome(function, context, leg, slot, assignment.attempt)
 
 
 def _delegate(fork: Fork, slot: int, assignment: Assignment) -> Outcome:
     """Have the fork train a leg; a leg that ends the fork ends this process, as if it had been trained here."""
     try:
-        outcome: Outcome = fork(train, unpack_leg(assignment.parcel.body), slot, assignment.attempt)
+        outcome: Outcome = fork(leg_outcome, unpack_leg(assignment.parcel.body), slot, assignment.attempt)
     except (EOFError, OSError):
         os._exit(LOST)
     return outcome

@@ -18,4 +18,4 @@ with collector_paused():
     import service.worker.child  # noqa: F401
     from service.tracking import preload
 
-    preload(with_database=True)
+    preload()

@@ -23,7 +23,7 @@ def load_function(function: bytes | str) -> LegFunction:
     return loaded
 
 
-def train(function: LegFunction, context: Any, leg: Leg, slot: int, attempt: int) -> Outcome:
+def leg_outcome(function: LegFunction, context: Any, leg: Leg, slot: int, attempt: int) -> Outcome:
     """Call the leg function; what it raises is an outcome, too."""
     try:
         result = execute_leg(function, context, leg, slot=slot, attempt=attempt)
