@@ -1,11 +1,15 @@
 """What every test shares: hypothesis draws the same examples in continuous integration; GPU tests need a GPU;
-a PostgreSQL server for those that ask for one.
+a PostgreSQL server, and the writer of the generated pages, for those that ask for one.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +29,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip(f"needs a CUDA device, torch {torch.__version__} finds none")
+
+
+@pytest.fixture(scope="module")
+def generate() -> Iterator[ModuleType]:
+    """Load docs/generate.py as if it were run: its own folder is the first that Python looks in."""
+    program = Path(__file__).parents[1] / "docs" / "generate.py"
+    sys.path.insert(0, str(program.parent))
+    spec = importlib.util.spec_from_file_location("generate", program)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(program.parent))
 
 
 @pytest.fixture(scope="session")

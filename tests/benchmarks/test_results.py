@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +17,6 @@ from benchmarks.figures import Figures
 from benchmarks.own_job import OwnFigures
 from benchmarks.results import BENCHMARKS, Benchmark, cpu_name, make_record, write_record
 
-ROOT = Path(__file__).parents[2]
 WALL_CLOCK = {
     "training": 0.625,
     "in_slots": 0.01,
@@ -31,19 +28,6 @@ WALL_CLOCK = {
     "test_and_bundle": 0.03,
     "tracking": 0.02,
 }
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[ModuleType]:
-    """Load docs/generate.py as if it were run, with the page's own module beside it."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    spec = importlib.util.spec_from_file_location("generate_for_results", ROOT / "docs/generate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(ROOT / "docs"))
 
 
 def _ours(trials: int) -> OwnFigures:
@@ -133,13 +117,13 @@ def _table(text: str, title: str) -> list[str]:
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
-def test_every_benchmark_is_a_module_with_a_place_on_the_page(benchmark: Benchmark, page: ModuleType) -> None:
+def test_every_benchmark_is_a_module_with_a_place_on_the_page(benchmark: Benchmark, generate: ModuleType) -> None:
     assert importlib.util.find_spec(f"benchmarks.{benchmark.module}")
-    assert benchmark.name in {name for section in page.performance_page.SECTIONS for name in section.names}
+    assert benchmark.name in {name for section in generate.performance_page.SECTIONS for name in section.names}
 
 
-def test_the_page_shows_nothing_that_is_not_measured(page: ModuleType) -> None:
-    shown = {name for section in page.performance_page.SECTIONS for name in section.names}
+def test_the_page_shows_nothing_that_is_not_measured(generate: ModuleType) -> None:
+    shown = {name for section in generate.performance_page.SECTIONS for name in section.names}
     assert shown == {benchmark.name for benchmark in BENCHMARKS}
 
 
@@ -179,11 +163,11 @@ def test_a_processor_is_named_as_linux_names_it() -> None:
     assert cpu_name("") != ""
 
 
-def test_the_page_has_each_figure_of_each_result(page: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_page_has_each_figure_of_each_result(generate: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
     _kept(tmp_path)
-    records = page.performance_page.read_records(tmp_path)
-    monkeypatch.setattr(page.performance_page, "read_records", lambda: records)
-    text = page.performance_text()
+    records = generate.performance_page.read_records(tmp_path)
+    monkeypatch.setattr(generate.performance_page, "read_records", lambda: records)
+    text = generate.performance_text()
     assert "Not measured yet" not in text
     stacks = _table(text, "Beside other stacks, 20 trials")
     assert stacks[2].endswith("| 1.2340 | 12.3 | 20 | 100 | 123.4 | 0.9700 |")
@@ -206,17 +190,17 @@ def test_the_page_has_each_figure_of_each_result(page: ModuleType, tmp_path: Pat
     assert len(_table(text, "Measured on")) == 2 + len(BENCHMARKS)
 
 
-def test_the_page_says_what_is_not_measured(page: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_page_says_what_is_not_measured(generate: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
     _kept(tmp_path, "job_1000")
-    records = page.performance_page.read_records(tmp_path)
-    monkeypatch.setattr(page.performance_page, "read_records", lambda: records)
-    text = page.performance_text()
+    records = generate.performance_page.read_records(tmp_path)
+    monkeypatch.setattr(generate.performance_page, "read_records", lambda: records)
+    text = generate.performance_text()
     assert _table(text, "Where the time goes")[0] == "| part | 1003 trials | what |"
     assert "From `job_1000` of" in text
     assert "Not measured yet: `.venv/bin/python -m benchmarks --only scaling` does it." in text
     assert not _table(text, "More slots")
-    monkeypatch.setattr(page.performance_page, "read_records", dict)
-    assert "|" not in page.performance_text()
+    monkeypatch.setattr(generate.performance_page, "read_records", dict)
+    assert "|" not in generate.performance_text()
 
 
 def test_the_driver_writes_what_it_measures_and_says_what_failed(

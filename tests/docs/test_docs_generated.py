@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -33,19 +31,6 @@ from service.data_sections import (
 from service.spec import ModuleFamily, Spec
 
 DATA_SECTIONS = (NamedData, TableData, IdxData, ImagesData, TextData, NpzData, SeriesData, ModuleData)
-
-
-@pytest.fixture(scope="module")
-def generate() -> Iterator[ModuleType]:
-    """Load docs/generate.py as if it were run: its own folder is the first that Python looks in."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(ROOT / "docs"))
 
 
 def test_generated_pages_are_up_to_date(generate: ModuleType) -> None:
