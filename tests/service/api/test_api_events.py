@@ -159,6 +159,7 @@ def test_silence_is_broken_by_heartbeats(settings: Settings, store: Store, peopl
             beats += line == ": heartbeat"
             if beats == 3:
                 break
+        assert beats == 3  # and not a stream that has ended
 
 
 def test_there_are_so_many_places_and_who_leaves_frees_one(
