@@ -11,7 +11,7 @@ export TUNELADDER_DATA ?= $(abspath ../shared/data)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test compose-check bench clean
+.PHONY: help install demo check format test test-long compose-check bench clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -41,9 +41,13 @@ format: $(READY) ## Format and fix what can be fixed.
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-test: $(READY) ## Run every test: two processes, under 20 minutes on two cores.
+test: $(READY) ## Run the tests: two processes, under 20 minutes on two cores.
 	@echo "== pytest"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
+
+test-long: $(READY) ## Run the tests that `make test` leaves out: other paths to what it tests, a minute each.
+	@echo "== pytest, the long tests"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m long
 
 compose-check: $(READY) ## Build and run docker-compose.yml, with a job that loses a node; needs Docker, minutes.
 	@$(BIN)/python tests/compose/check.py

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import InvalidSpecError
 from service.home import Home
+from service.interrupts import interrupts_wait
 from service.seats import RunOptions, Seats
 from service.spec import Spec
 
@@ -59,8 +60,9 @@ def run_job(
     with ExitStack() as stack:
         stack.enter_context(_removed_on_error(places.folder))
         seats = stack.enter_context(Seats(spec, options, places))
-        seats.boot()
-        from service.job_run import begin_or_go_on  # torch, Lightning, Optuna: seconds, while Ray starts
+        with interrupts_wait():
+            seats.boot()
+            from service.job_run import begin_or_go_on  # torch, Lightning, Optuna: seconds, while Ray starts
 
         return begin_or_go_on(
             spec,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import secrets
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from service.errors import ConflictError, LeaseLostError
+from service.interrupts import interrupts_wait
 from service.store.engines import PostgresOptions, make_engine
 from service.store.rows import get_job
 from service.store.schema import bring_up_to_date
@@ -138,7 +137,7 @@ class Database:
     def _writing(self) -> Iterator[Session]:
         """One transaction: everything in it is on record when it ends, or nothing is."""
         try:
-            with _interrupts_wait(), Session(self._write_engine) as session, session.begin():
+            with interrupts_wait(), Session(self._write_engine) as session, session.begin():
                 session.connection()  # SQLite's lock on writing is ours from here on
                 yield session
         except IntegrityError as error:
@@ -223,28 +222,3 @@ def check_attempt(job: JobRow, attempt: int, *, even_ended: bool = False) -> Non
 def _first_line(error: DBAPIError) -> str:
     """PostgreSQL adds lines on where a trigger stands."""
     return str(error.orig).partition("\n")[0]
-
-
-@contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Keep Ctrl-C and SIGTERM until a transaction has ended, milliseconds later.
-
-    Raised inside it, KeyboardInterrupt leaves the open transaction to a connection that nobody holds any more, and
-    the next writer, which says that the job is paused, finds the database locked. Python runs handlers of signals
-    in the main thread alone.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kept: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in handlers:
-        signal.signal(number, lambda received, frame: kept.append(received))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            # None stands for a handler that Python did not install and cannot install again.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for received in kept:
-            signal.raise_signal(received)

@@ -13,6 +13,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from service.interrupts import interrupts_wait
 from service.tracking.describe import JOB_TAG, KIND_TAG, TRIAL_TAG, Point
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def _set_environment() -> None:
 def preload() -> None:
     """Import MLflow now, and its database: seconds that a follower would otherwise take when it begins."""
     _set_environment()
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    with interrupts_wait():
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def make_database(file: Path) -> None:

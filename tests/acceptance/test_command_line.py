@@ -184,6 +184,7 @@ def test_a_gpu_that_no_node_has_is_refused_before_anything_is_made(product: Prod
     ended.assert_nothing_runs()
 
 
+@pytest.mark.long
 def test_a_gpu_that_is_only_promised_is_said(product: Product) -> None:
     """`--num-gpus` claims one where torch finds none: every trial fails, and the job says why."""
     import torch

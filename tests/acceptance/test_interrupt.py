@@ -45,7 +45,7 @@ def test_an_interrupted_job_is_paused_and_the_same_command_goes_on(
         assert before.items() <= record.legs().items()
 
 
-@pytest.mark.parametrize("group", [True, False], ids=["terminal", "process"])
+@pytest.mark.parametrize("group", [True, pytest.param(False, marks=pytest.mark.long)], ids=["terminal", "process"])
 def test_ctrl_c_on_ray_leaves_nothing_running(group: bool, product: Product) -> None:
     home = product.folder / "home"
     record = Record(home)

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from product import Product
 
+STREAMED = {"memory_limit_gib": 1e-6}  # nothing fits
+
 
 @pytest.fixture(autouse=True)
 def _pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,6 +40,10 @@ def _run(product: Product, name: str, data: dict[str, Any], *options: str) -> An
 @pytest.mark.slow
 def test_a_streamed_job_is_the_job_in_memory(product: Product) -> None:
     held = _run(product, "held", {}, "--engine", "local")
-    tiny = {"memory_limit_gib": 1e-6}
-    assert _run(product, "streamed", tiny, "--engine", "local") == held
-    assert _run(product, "on-ray", tiny, "--slots", "2") == held
+    assert _run(product, "streamed", STREAMED, "--engine", "local") == held
+
+
+@pytest.mark.long
+def test_a_job_streamed_on_ray_is_the_job_in_memory(product: Product) -> None:
+    held = _run(product, "held", {}, "--engine", "local")
+    assert _run(product, "on-ray", STREAMED, "--slots", "2") == held

@@ -22,7 +22,9 @@ from service.store import ExportState, JobState, Wish
 
 pytestmark = pytest.mark.slow  # real processes, started and ended again and again
 
-BOTH = pytest.mark.parametrize("workplace", ["sqlite", "postgres"], indirect=True)
+BOTH = pytest.mark.parametrize(
+    "workplace", [pytest.param("sqlite", marks=pytest.mark.long), "postgres"], indirect=True
+)
 NUM_JOBS = 50
 
 
@@ -296,6 +298,7 @@ def test_a_bundle_that_was_asked_for_is_written_with_its_formats(workplace: Work
     assert Path(first["bundle"]) != written.path
 
 
+@pytest.mark.long
 def test_a_job_on_ray_pauses_goes_on_and_ends_like_one_left_alone(workplace: Workplace, expected: Record) -> None:
     job_id = workplace.submit(SMALL)
     worker = workplace.worker(engine="ray", slots=2)
@@ -339,6 +342,7 @@ def port() -> Iterator[int]:
         note.unlink()
 
 
+@pytest.mark.long
 def test_a_cluster_that_is_away_is_not_the_fault_of_its_jobs(
     workplace: Workplace, expected: Record, port: int
 ) -> None:

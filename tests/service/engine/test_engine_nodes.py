@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_legs_of_a_lost_node_are_trained_on_another_one(tmp_path: Path) -> None:
     """Ray reads its token when it is imported, and this process has a Ray already: the cluster has its own."""
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
