@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.replay.meter import BudgetSpentError, Meter, Training
 from benchmarks.replay.problem import Params
-from service.search import Round, Trial, make_plan, make_strategy, promote
+from service.search import OpenRound, Rest, Round, Trial, make_plan, make_strategy
 from service.search.prior import starting_points
 from service.spec import Spec
 
@@ -72,7 +72,8 @@ def run_service_strategy(
     starts = starting_points(meter.problem.space, winners)
     plan = make_plan(spec, meter.problem.space, metric=_METRIC, mode="max", starts=starts)
     rounds = make_strategy(plan, meter.problem.space, seed=seed).rounds()
-    asking_s, num_trials = 0.0, 0
+    answering = _Answering(meter)
+    asking_s = 0.0
     answer: tuple[Trial, ...] | None = None
     try:
         while True:
@@ -81,30 +82,43 @@ def run_service_strategy(
             asking_s += time.perf_counter() - start
             answer = None
             if isinstance(asked, Round):
-                answer = _train_round(meter, asked, first_number=num_trials)
-                num_trials += len(answer)
+                answer = answering.run_round(asked)
+            elif isinstance(asked, Rest):
+                answer = answering.take_rest()
     except (StopIteration, BudgetSpentError):
         return asking_s
 
 
-def _train_round(meter: Meter, round_: Round, *, first_number: int) -> tuple[Trial, ...]:
-    trainings: dict[int, Training] = {}
-    trials: dict[int, Trial] = {}
-    for number, params in enumerate(round_.candidates, start=first_number):
-        trainings[number] = meter.start(params)
-        trials[number] = Trial(
-            number=number, stage=round_.stage, round=round_.number, params=params, state="running"
-        )
-    alive = list(trials)
-    for rung in round_.rungs:
-        for number in alive:
-            meter.train(trainings[number], rung)
-            values = tuple(v if math.isfinite(v) else None for v in trainings[number].values.tolist())
-            state = "completed" if rung == meter.problem.max_epochs else "running"
-            trials[number] = replace(trials[number], values=values, state=state)
-        kept = promote(round_, [trials[number] for number in alive], rung, "max")
-        if rung != round_.rungs[-1]:
-            alive = [number for number in alive if number in kept]
-    return tuple(
-        replace(trial, state="stopped") if trial.state == "running" else trial for trial in trials.values()
-    )
+class _Answering:
+    """Trains rounds as a job does, one training after another: what the answer needs, then the round before."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._trials: dict[int, Trial] = {}
+        self._trainings: dict[int, Training] = {}
+        self._before: OpenRound | None = None
+        self._late: list[int] = []
+
+    def run_round(self, round_: Round) -> tuple[Trial, ...]:
+        opened = OpenRound(round_, self._trials, "max")
+        for number in opened.numbers:
+            self._trainings[number] = self._meter.start(self._trials[number].params)
+        while not opened.answer:
+            self._train(opened)
+        rest = self.take_rest()
+        self._before, self._late = opened, opened.running
+        return (*rest, *opened.answer)
+
+    def take_rest(self) -> tuple[Trial, ...]:
+        while self._before and not self._before.is_over:
+            self._train(self._before)
+        return tuple(self._trials[number] for number in self._late)
+
+    def _train(self, opened: OpenRound) -> None:
+        for number in opened.running:
+            training = self._trainings[number]
+            self._meter.train(training, opened.rung)
+            values = tuple(v if math.isfinite(v) else None for v in training.values.tolist())
+            state = "completed" if opened.rung == self._meter.problem.max_epochs else "running"
+            self._trials[number] = replace(self._trials[number], values=values, state=state)
+        opened.decide()

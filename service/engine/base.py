@@ -21,7 +21,8 @@ class Engine(ABC):
 
     Promises:
         - `run` yields exactly one result for each leg, in any order; legs that are independent run at the
-          same time, as far as there are slots.
+          same time, as far as there are slots, and begin in the order in which they were given.
+        - `add` takes further legs until the last result has been taken.
         - Results depend on context and leg alone.
         - A leg whose worker is lost is run again, up to `max_attempts` times; after that its members are
           `failed` with a message that says so, and the engine goes on.
@@ -34,6 +35,15 @@ class Engine(ABC):
     @abstractmethod
     def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
         """Run the legs and yield their results as they come."""
+
+    @abstractmethod
+    def add(self, legs: Sequence[Leg]) -> None:
+        """Add legs to the run under way, whose iterator yields their results too.
+
+        Raises:
+            RuntimeError: No run is under way.
+            ValueError: A leg has the key of another one that is open.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The desk: who holds which leg. A small actor between the driver and the slots.
 
 Slots call `join` and `context` once and `exchange` after every leg; the driver calls `brief` once, then `submit`,
-`collect` and `report_loss`.
+`add`, `collect` and `report_loss`.
 Legs and results pass as pickled bytes, which the desk never opens; a big leg passes as a reference to Ray's
 object store. All methods run on one event loop and change state between awaits only, so there are no locks.
 """
@@ -155,6 +155,12 @@ class Desk:
         """Begin a run; what is left of the run before is dropped."""
         self._run = _Run(run, deque(parcels))
         await self._announce()
+
+    async def add(self, run: int, parcels: Sequence[Parcel]) -> None:
+        """Put further legs of the present run last in the queue."""
+        if run == self._run.number:
+            self._run.queue.extend(parcels)
+            await self._announce()
 
     async def drop(self, run: int) -> None:
         """Forget the legs of a run that nobody waits for any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -52,6 +53,7 @@ class LocalEngine(Engine):
         self._context = context
         self._function = function
         self._closed = False
+        self._queue: deque[Leg] | None = None  # of the run under way
 
     def run(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
         """Run the legs and yield each result before the next leg begins.
@@ -63,15 +65,33 @@ class LocalEngine(Engine):
         if self._closed:
             raise RuntimeError("a closed engine runs nothing: make a new one")
         check_keys(legs)
-        return self._results(legs)
+        self._queue = deque(legs)
+        return self._results(self._queue)
 
-    def _results(self, legs: Sequence[Leg]) -> Iterator[LegResult]:
-        for leg in legs:
-            try:
-                result = execute_leg(self._function, self._context, leg, slot=0, attempt=1)
-            except Exception as error:
-                raise RuntimeError(f"the leg function raised in leg {leg.key}: {error!r}") from error
-            yield result
+    def add(self, legs: Sequence[Leg]) -> None:
+        """Add legs to the run under way.
+
+        Raises:
+            RuntimeError: No run is under way.
+            ValueError: A leg has the key of another one that is open.
+        """
+        if self._queue is None or self._closed:
+            raise RuntimeError("legs are added to a run under way, there is none: call run()")
+        check_keys([*self._queue, *legs])
+        self._queue.extend(legs)
+
+    def _results(self, queue: deque[Leg]) -> Iterator[LegResult]:
+        try:
+            while queue:
+                leg = queue.popleft()
+                try:
+                    result = execute_leg(self._function, self._context, leg, slot=0, attempt=1)
+                except Exception as error:
+                    raise RuntimeError(f"the leg function raised in leg {leg.key}: {error!r}") from error
+                yield result
+        finally:
+            if self._queue is queue:
+                self._queue = None
 
     def close(self) -> None:
         """Refuse further legs."""

@@ -79,6 +79,7 @@ class RayTuneEngine(Engine):
         self.num_slots = num_slots
         self._max_attempts = max_attempts
         self._run_number = 0
+        self._open_legs: dict[str, Leg] | None = None  # of the run under way
         self._closed = self._is_briefed = False
         self._own_cluster = None
         if cluster is None:
@@ -144,7 +145,24 @@ class RayTuneEngine(Engine):
         number = self._run_number
         with _cluster_is_there():
             ray.get(self._desk.submit.remote(number, [_pack(leg, number) for leg in legs]))
-        return self._results(number, {leg.key: leg for leg in legs})
+        self._open_legs = {leg.key: leg for leg in legs}
+        return self._results(number, self._open_legs)
+
+    def add(self, legs: Sequence[Leg]) -> None:
+        """Hand further legs of the run under way to the desk.
+
+        Raises:
+            RuntimeError: No run is under way.
+            EngineLostError: The cluster is not there any more.
+            ValueError: A leg has the key of another one that is open.
+        """
+        if self._open_legs is None or self._closed:
+            raise RuntimeError("legs are added to a run under way, there is none: call run()")
+        check_keys([*self._open_legs.values(), *legs])
+        number = self._run_number
+        with _cluster_is_there():
+            ray.get(self._desk.add.remote(number, [_pack(leg, number) for leg in legs]))
+        self._open_legs |= {leg.key: leg for leg in legs}
 
     def _results(self, number: int, open_legs: dict[str, Leg]) -> Iterator[LegResult]:
         try:
@@ -154,6 +172,8 @@ class RayTuneEngine(Engine):
                         raise RuntimeError(f"{outcome.body}; legs still open: {', '.join(open_legs)}")
                     yield self._judge(outcome, open_legs.pop(outcome.key))
         finally:
+            if number == self._run_number:
+                self._open_legs = None
             if open_legs and not self._closed:
                 self._desk.drop.remote(number)
 

@@ -5,12 +5,14 @@ from service.search.history import History
 from service.search.joint import JointStrategy
 from service.search.ladder import LadderStrategy
 from service.search.plan import Plan, Stage, make_plan
-from service.search.rounds import Round, Trial, promote, rung_epochs
-from service.search.strategy import StageOutcome, Strategy
+from service.search.rounds import OpenRound, Round, Trial, promote, rung_epochs
+from service.search.strategy import Rest, StageOutcome, Strategy
 
 __all__ = [
     "History",
+    "OpenRound",
     "Plan",
+    "Rest",
     "Round",
     "Stage",
     "StageOutcome",

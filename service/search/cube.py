@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,6 +71,11 @@ class Cube:
             else:
                 parts.append(units[:, None])
         return np.hstack(parts)
+
+    def inputs(self, rows: Array, epoch: int, *, full: int) -> Array:
+        """Lay the epoch beside the columns, 0 the first, 1 full length, in equal ratios: (N, P) -> (N, C + 1)."""
+        length = 1.0 if full == 1 else math.log(max(1, epoch)) / math.log(full)
+        return np.hstack([self.columns(rows), np.full((len(rows), 1), length)])
 
 
 def _width(parameter: Parameter) -> int:

@@ -25,9 +25,15 @@ class History:
     incumbent: Trial | None = None
 
     def add(self, trials: Iterable[Trial]) -> None:
-        """Add a round's ended trials; the best at full length becomes the incumbent, ties to the lower."""
+        """Add a round's trials; the best at full length becomes the incumbent, ties to the lower.
+
+        One that was added while it ran is replaced.
+        """
         for trial in sorted(trials, key=lambda trial: trial.number):
-            self.trials.append(trial)
+            if trial.number < len(self.trials):
+                self.trials[trial.number] = trial
+            else:
+                self.trials.append(trial)
             if trial.state == "completed" and self.loss(trial) < self.incumbent_loss:
                 self.incumbent = trial
 
@@ -47,11 +53,17 @@ class History:
 
     @property
     def charged_epochs(self) -> int:
-        """Epochs that count against the budget: a trial that ends in its first one, unmeasured, costs it.
+        """Epochs that count against the budget: all that a running trial may come to.
 
-        Without this a search whose trials all fail at once would never end.
+        A trial that ends in its first one, unmeasured, costs it: without this a search whose trials all fail at
+        once would never end.
         """
-        return sum(max(1, trial.epochs) for trial in self.trials)
+        return sum(self.max_epochs if t.state == "running" else max(1, t.epochs) for t in self.trials)
+
+    @property
+    def has_running(self) -> bool:
+        """Whether some trial has not ended yet."""
+        return any(trial.state == "running" for trial in self.trials)
 
     def has(self, params: Params) -> bool:
         """Say whether these params were tried."""

@@ -11,9 +11,9 @@ from search_spaces import SearchSpace
 from service.search.designs import stage_designs
 from service.search.plan import REFINE, START, Plan, Stage
 from service.search.proposals import Proposer
-from service.search.rounds import Forecast, Params, Round, Trial, loss_at
+from service.search.rounds import Forecast, Params, Trial, loss_at
 from service.search.sampler import SurrogateSampler
-from service.search.strategy import RoundMaker, Rounds
+from service.search.strategy import Rest, RoundMaker, Rounds
 
 MAX_STALE = 3  # rounds in a row with nothing new: a small space of choices is exhausted
 
@@ -101,22 +101,32 @@ class LadderStrategy:
         proposer = Proposer(self._space, self._space.names, mode=self._plan.mode, sampler=sampler)
         proposer.add(self.history.trials, max_epochs=self._plan.max_epochs)
         stale, is_gated = 0, True
-        while stale < MAX_STALE and (count := self._maker.affordable(stage.num_candidates)):
+        while stale < MAX_STALE:
+            count = self._maker.affordable(stage.num_candidates)
+            if count < stage.num_candidates and self.history.has_running:
+                yield from self._settle(proposer)  # those who run come to less than is set aside for them
+                continue
+            if not count:
+                break
             known = len(self.history.trials)
-            forecast = self._forecast_by(sampler)
-            yield from self._train(stage, proposer, count, base={}, use_rival=is_gated, forecast=forecast)
+            yield from self._train(stage, proposer, count, base={}, use_rival=is_gated, overlapping=sampler)
             new = self.history.trials[known:]
             stale = 0 if new else stale + 1
             # A forecast errs where nothing is known. So a round in which nobody was thought to get past the
             # incumbent is followed by one whose best is trained to full length in any case.
-            is_gated = any(trial.state == "completed" for trial in new)
+            is_gated = any(trial.state in ("running", "completed") for trial in new)
+        yield from self._settle(proposer)
 
-    def _forecast_by(self, sampler: SurrogateSampler) -> Forecast:
+    def _forecast_by(self, sampler: SurrogateSampler) -> Forecast | None:
+        forecaster = sampler.forecaster()
+        if forecaster is None:
+            return None
+
         def forecast(trials: Sequence[Trial], rung: int) -> dict[int, float]:
             if not trials:
                 return {}
             losses = [loss_at(trial, rung, self._plan.mode) for trial in trials]
-            expected = sampler.forecast([trial.params for trial in trials], losses, rung)
+            expected = forecaster([trial.params for trial in trials], losses, rung)
             return {trial.number: loss for trial, loss in zip(trials, expected, strict=True)}
 
         return forecast
@@ -129,15 +139,37 @@ class LadderStrategy:
         *,
         base: Params,
         use_rival: bool = True,
-        forecast: Forecast | None = None,
+        overlapping: SurrogateSampler | None = None,
     ) -> Rounds:
-        """Ask for a round, have what is new in it trained, and tell."""
+        """Ask for a round, have what is new in it trained, and tell.
+
+        With a sampler that can tell how running trials will end, its forecasts decide who goes on, and the next
+        round may begin before this one is over.
+        """
         asked = proposer.ask(count, base=base)
-        if candidates := self._maker.fresh(asked):
-            round_: Round = self._maker.make(stage, candidates, use_rival=use_rival, forecast=forecast)
-            trials = yield round_
-            assert trials is not None
-            self.history.add(trials)
-            proposer.tell(trials, max_epochs=self._plan.max_epochs)
+        candidates = self._maker.fresh(asked)
+        new = list(candidates)
         for params in asked:
-            proposer.drop(params)
+            if params in new:
+                new.remove(params)
+            else:
+                proposer.drop(params)
+        if candidates:
+            round_ = self._maker.make(
+                stage,
+                candidates,
+                use_rival=use_rival,
+                overlaps=overlapping is not None,
+                forecast=self._forecast_by(overlapping) if overlapping else None,
+            )
+            self._learn(proposer, (yield round_))
+
+    def _settle(self, proposer: Proposer) -> Rounds:
+        """Wait for trials that were running when their rounds were answered."""
+        if self.history.has_running:
+            self._learn(proposer, (yield Rest()))
+
+    def _learn(self, proposer: Proposer, trials: tuple[Trial, ...] | None) -> None:
+        assert trials is not None
+        self.history.add(trials)
+        proposer.tell(trials, max_epochs=self._plan.max_epochs)

@@ -45,6 +45,7 @@ class Proposer:
         self._distributions = {p.name: distribution(p) for p in self._open}
         self._study = optuna.create_study(direction="minimize", sampler=sampler)
         self._asked: list[tuple[optuna.Trial, dict[str, Value]]] = []
+        self._told_to: dict[int, int] = {}  # the epochs of the study's trials that it has been told
 
     def enqueue(self, params: Params) -> None:
         """Put a design of our own first in the queue."""
@@ -62,34 +63,37 @@ class Proposer:
         return candidates
 
     def drop(self, params: Params) -> None:
-        """Withdraw an asked candidate that is not trained (it was tried before)."""
-        for index, (trial, asked) in enumerate(self._asked):
+        """Withdraw what was asked last with these params: it is not trained, as they were tried before."""
+        for index in reversed(range(len(self._asked))):
+            trial, asked = self._asked[index]
             if asked == dict(params):
                 self._study.tell(trial, state=TrialState.FAIL)
                 del self._asked[index]
                 return
 
     def tell(self, trials: Iterable[Trial], *, max_epochs: int) -> None:
-        """Tell how asked candidates ended; nothing stays RUNNING."""
-        for ended in trials:
+        """Tell what asked candidates have come to; one that is still running stays RUNNING, to be told again."""
+        for told in trials:
             for index, (trial, asked) in enumerate(self._asked):
-                if asked == dict(ended.params):
-                    self._tell_one(trial, ended, max_epochs)
-                    del self._asked[index]
+                if asked == dict(told.params):
+                    self._tell_one(trial, told, max_epochs)
+                    if told.state != "running":
+                        del self._asked[index]
                     break
 
-    def _tell_one(self, trial: optuna.Trial, ended: Trial, max_epochs: int) -> None:
-        loss = loss_at(ended, max_epochs, self._mode)
-        if not math.isfinite(loss):
+    def _tell_one(self, trial: optuna.Trial, told: Trial, max_epochs: int) -> None:
+        loss = loss_at(told, max_epochs, self._mode)
+        if not math.isfinite(loss) and told.state != "running":
             self._study.tell(trial, state=TrialState.FAIL)
             return
-        for epoch, value in enumerate(ended.values, start=1):
+        for epoch, value in enumerate(told.values, start=1):
             step_loss = to_loss(value, self._mode)
-            if math.isfinite(step_loss):
+            if math.isfinite(step_loss) and epoch > self._told_to.get(trial.number, 0):
                 trial.report(step_loss, epoch)
-        if ended.state == "completed":
+        self._told_to[trial.number] = told.epochs
+        if told.state == "completed":
             self._study.tell(trial, loss)
-        else:
+        elif told.state != "running":
             self._study.tell(trial, state=TrialState.PRUNED)
 
     def add(self, trials: Iterable[Trial], *, max_epochs: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from search_spaces import Value
 from service.errors import InvalidSpecError
@@ -12,11 +12,13 @@ from service.spec import Mode
 
 Params = Mapping[str, Value]
 
+NEAR_THE_END = 1.25  # full length is at least so many times a rung, the first one excepted
+
 
 def rung_epochs(*, min_epochs: int, max_epochs: int, reduction_factor: int) -> tuple[int, ...]:
     """List the epochs at which a round is compared.
 
-    The last rung is always `max_epochs`.
+    The last rung is always `max_epochs`; one shortly before it would save less than it costs.
 
     Args:
         min_epochs: First rung, in epochs; at least 1.
@@ -38,8 +40,9 @@ def rung_epochs(*, min_epochs: int, max_epochs: int, reduction_factor: int) -> t
             "lower search.rungs.min_epochs or raise budget.max_epochs_per_trial",
             field="search.rungs.min_epochs",
         )
-    rungs, epoch = [], min_epochs
-    while epoch < max_epochs:
+    rungs: list[int] = []
+    epoch = min_epochs
+    while epoch < max_epochs and (not rungs or epoch * NEAR_THE_END <= max_epochs):
         rungs.append(epoch)
         epoch *= reduction_factor
     return (*rungs, max_epochs)
@@ -48,6 +51,15 @@ def rung_epochs(*, min_epochs: int, max_epochs: int, reduction_factor: int) -> t
 def num_kept(num_trials: int, reduction_factor: int) -> int:
     """Say how many of a round's trials go on from a rung: one in `reduction_factor`, rounded up."""
     return max(1, math.ceil(num_trials / reduction_factor))
+
+
+def second_rung(rungs: Sequence[int]) -> int | None:
+    """Give the second rung; None if that is full length.
+
+    Who goes on from there was thought to get past the rival, and they are few: no more than one in the square of
+    the reduction factor. Their long trainings alone would leave other slots idle.
+    """
+    return rungs[1] if len(rungs) > 2 else None
 
 
 def round_cost(num_trials: int, rungs: Sequence[int], reduction_factor: int) -> int:
@@ -94,6 +106,8 @@ class Round:
         reduction_factor: One in this many goes on.
         rival: The incumbent's losses by epoch. From the second rung on, a candidate goes on only if it is at
             least as good as the rival was at the same epoch. Empty: no rival.
+        answered_at: The rung at which the strategy is told how the round stands, and asks for the next one; those
+            who go on from there are trained to their end beside it. None: it is told when the round is over.
         forecast: Who goes on is then decided by what a running trial is forecast to reach, against what the rival
             has reached, instead of by their values at the rung. It is given trials with a finite loss, and the
             rung. None: by the values.
@@ -105,6 +119,7 @@ class Round:
     rungs: tuple[int, ...]
     reduction_factor: int
     rival: Mapping[int, float] = field(default_factory=dict)
+    answered_at: int | None = None
     forecast: Forecast | None = None
 
 
@@ -160,3 +175,61 @@ def promote(round_: Round, trials: Sequence[Trial], rung: int, mode: Mode) -> se
         bar = round_.rival.get(round_.rungs[-1] if round_.forecast else rung, math.inf)
         kept = [(loss, number) for loss, number in kept if loss <= bar]
     return {number for _, number in kept}
+
+
+class OpenRound:
+    """A round under way: who is still in it, and to which rung they are trained.
+
+    Args:
+        round_: The round.
+        trials: Of the job, by number; the candidates become the next of them. Who trains them keeps them up to
+            date here.
+        mode: Direction of the objective.
+    """
+
+    def __init__(self, round_: Round, trials: dict[int, Trial], mode: Mode) -> None:
+        self.round = round_
+        self.numbers = range(len(trials), len(trials) + len(round_.candidates))
+        self.start = 0  # epochs that those who are in it have been trained
+        self.is_over = False
+        self.answer: tuple[Trial, ...] = ()  # what the strategy is told; empty until then
+        self._trials, self._mode = trials, mode
+        self._alive = list(self.numbers)
+        for number, params in zip(self.numbers, round_.candidates, strict=True):
+            trials[number] = Trial(
+                number=number, stage=round_.stage, round=round_.number, params=params, state="running"
+            )
+
+    @property
+    def rung(self) -> int:
+        """The epoch of the next comparison."""
+        return next(rung for rung in self.round.rungs if rung > self.start)
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the trials that are to be trained to the rung."""
+        return [number for number in self._alive if self._trials[number].state == "running"]
+
+    def decide(self) -> list[int]:
+        """Compare at the rung, to which all were trained; those who do not go on are stopped.
+
+        Returns:
+            The numbers of those.
+        """
+        self.start = rung = self.rung
+        is_last = rung == self.round.rungs[-1]
+        stopped = [] if is_last else self._compare(rung)
+        self.is_over = is_last or not self.running
+        if not self.answer and (self.is_over or rung == self.round.answered_at):
+            # As it stands now: others may be trained further before the strategy is told.
+            self.answer = tuple(self._trials[number] for number in self.numbers)
+        return stopped
+
+    def _compare(self, rung: int) -> list[int]:
+        kept = promote(self.round, [self._trials[number] for number in self._alive], rung, self._mode)
+        stopped = [number for number in self.running if number not in kept]
+        for number in stopped:
+            self._trials[number] = replace(self._trials[number], state="stopped")
+        # Who patience ended keeps its place in the comparison, and needs no more training.
+        self._alive = [number for number in self._alive if number in kept]
+        return stopped

@@ -2,13 +2,14 @@
 
 Optuna's own samplers either leave out what stopped early or compare values of different epochs. A short training
 is full of stopped trials, so this sampler models value over (params, epoch) and asks for what is likely best at
-full length. The same model forecasts what a trial that is still running will reach.
+full length. The same model forecasts what a trial that is still running will reach (`forecasting`).
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
-from search_spaces import SearchSpace, Value
+from search_spaces import SearchSpace
 from service.search.cube import Array, Cube
 from service.search.encoding import decode, distribution, encode
+from service.search.forecasting import Forecaster, Scale
 from service.search.surrogate import GaussianProcess
 
 POOL = 500  # points that are weighed for each candidate
@@ -40,15 +42,13 @@ MAX_POINTS = 260  # values of those trials; bounds the cost of a candidate
 FIT_STEPS = 10  # L-BFGS iterations of a round, from where the last round ended
 FIT_ALWAYS = 160  # trials; beyond, a fit costs more than all else, and waits until FIT_GROWTH of them are new
 FIT_GROWTH = 0.05
-CLIP = 3.0  # losses are pressed together beyond the median, up to here: how bad is of no use
-OPTIMISM = 1.0  # standard deviations by which a forecast is better than the mean
 
 
 class SurrogateSampler(optuna.samplers.BaseSampler):
     """Expected improvement at full length, under a Gaussian process over params and epoch.
 
-    Candidates that are asked before the last ones are told count as if they came out as predicted (kriging
-    believer), so that a round spreads.
+    Candidates that have not ended count as if they came out as predicted (kriging believer), so that a round
+    spreads; what has been told of those that are under way is known beside it.
 
     Args:
         space: What may vary; all of it is proposed together.
@@ -72,10 +72,9 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._x: Array = np.zeros((0, self._cube.num_columns + 1))  # what the model was fitted to
         self._y: Array = np.zeros(0)
         self._num_known = 0  # trials in the model's data
+        self._num_running = 0  # of them
         self._num_fitted = 0  # trials when its hyperparameters were fitted
-        self._believed: list[Array] | None = (
-            None  # rows that the model holds beside the data; None: another's data
-        )
+        self._believed: list[Array] = []  # rows that the model holds beside the data
         self._threads = ThreadpoolController()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -97,38 +96,27 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             params = self._cube.params(self._propose(study, trial))
         return {p.name: encode(p, params[p.name]) for p in self._space}
 
-    def forecast(self, params: Sequence[Mapping[str, Value]], losses: Sequence[float], epoch: int) -> list[float]:
-        """Forecast the losses at full length of trials that were measured at an epoch, on the hopeful side.
-
-        Args:
-            params: Of each trial.
-            losses: Of each trial at the epoch; finite.
-            epoch: The epoch.
-
-        Returns:
-            The model's mean less `OPTIMISM` standard deviations, in the unit of the losses; before the model has
-            seen anything the losses themselves.
-        """
+    def forecaster(self) -> Forecaster | None:
+        """Give forecasts by what is known now; None before anything is."""
         if not self._num_known:
-            return list(losses)
-        with self._threads.limit(limits=1, user_api="blas"):
-            rows = np.array([self._cube.row(one) for one in params])
-            measured = self._scale.normalize(np.array(losses))
-            self._model.condition(
-                np.vstack([self._x, self._inputs(rows, epoch)]), np.concatenate([self._y, measured])
-            )
-            self._believed = None
-            mean, std = self._model.predict(self._inputs(rows, self._rungs[-1]))
-        return [self._scale.restore(value) for value in (mean - OPTIMISM * std).tolist()]
+            return None
+        return Forecaster(
+            cube=self._cube,
+            full=self._rungs[-1],
+            model=copy.copy(self._model),
+            x=self._x,
+            y=self._y,
+            scale=self._scale,
+        )
 
     def _propose(self, study: Study, trial: FrozenTrial) -> Array:
-        ended = [t for t in study.get_trials(deepcopy=False) if self._loss(t) is not None]
-        if len(ended) < 2:
+        known = [t for t in study.get_trials(deepcopy=False) if self._loss(t) is not None]
+        if len(known) < 2:
             only: Array = self._anywhere(1)[0]
             return only
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         asked = [self._row(t) for t in running if t.number != trial.number and t.params]
-        self._learn(ended)
+        self._learn(known)
         self._believe(asked)
         centres = self._centres
         bar = float(self._model.predict(self._inputs(centres[:1], self._rungs[-1]))[0][0])
@@ -164,30 +152,31 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
 
     def _believe(self, asked: Sequence[Array]) -> None:
         """Have the model hold the data and what was asked for since; mostly all but the last of it is there."""
-        if self._believed is None or not _starts_with(asked, self._believed):
+        if not _starts_with(asked, self._believed):
             self._model.condition(self._x, self._y)
             self._believed = []
         for row in asked[len(self._believed) :]:
             self._model.believe(self._inputs(row[None], self._rungs[-1])[0])
             self._believed.append(row)
 
-    def _learn(self, ended: Sequence[FrozenTrial]) -> None:
+    def _learn(self, known: Sequence[FrozenTrial]) -> None:
         """Take in what a round has brought."""
-        if len(ended) == self._num_known:
+        num_running = sum(not t.state.is_finished() for t in known)
+        if (len(known), num_running) == (self._num_known, self._num_running):
             return
-        self._num_known = len(ended)
-        chosen = sorted(ended, key=lambda t: (-_epochs(t), -t.number))[:MAX_TRIALS]
+        self._num_known, self._num_running = len(known), num_running
+        chosen = sorted(known, key=lambda t: (-_epochs(t), -t.number))[:MAX_TRIALS]
         points = [(self._row(t), epoch, loss) for t in chosen for epoch, loss in self._measured(t)][:MAX_POINTS]
         losses = np.array([loss for *_, loss in points])
-        self._scale = _Scale(losses)
+        self._scale = Scale(losses)
         self._x = np.vstack([self._inputs(row[None], epoch) for row, epoch, _ in points])
         self._y = self._scale.normalize(losses)
-        is_due = len(ended) <= FIT_ALWAYS or len(ended) >= (1 + FIT_GROWTH) * self._num_fitted
+        is_due = len(known) <= FIT_ALWAYS or len(known) >= (1 + FIT_GROWTH) * self._num_fitted
         self._model.fit(self._x, self._y, steps=FIT_STEPS if is_due else 0)
-        self._num_fitted = len(ended) if is_due else self._num_fitted
+        self._num_fitted = len(known) if is_due else self._num_fitted
         self._believed = []
-        self._tree = cKDTree(self._warp(np.array([self._row(t) for t in ended])))
-        self._centres = self._best_rows(ended)
+        self._tree = cKDTree(self._warp(np.array([self._row(t) for t in known])))
+        self._centres = self._best_rows(known)
 
     def _measured(self, trial: FrozenTrial) -> list[tuple[int, float]]:
         """List the best loss up to each rung that a trial reached, and to its end."""
@@ -200,10 +189,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         return found
 
     def _inputs(self, rows: Array, epoch: int) -> Array:
-        """Lay the epoch beside the columns: 0 the first, 1 full length, in equal ratios."""
-        full = self._rungs[-1]
-        length = 1.0 if full == 1 else math.log(max(1, epoch)) / math.log(full)
-        return np.hstack([self._cube.columns(rows), np.full((len(rows), 1), length)])
+        return self._cube.inputs(rows, epoch, full=self._rungs[-1])
 
     def _row(self, trial: FrozenTrial) -> Array:
         if trial.number not in self._rows:
@@ -215,13 +201,13 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
     def _loss(self, trial: FrozenTrial) -> float | None:
         """Give `_loss` of a trial, which never changes once it has ended; a long job has thousands."""
         if not trial.state.is_finished():
-            return None
+            return _loss(trial)
         if trial.number not in self._losses:
             self._losses[trial.number] = _loss(trial)
         return self._losses[trial.number]
 
-    def _best_rows(self, ended: Sequence[FrozenTrial]) -> Array:
-        complete = [t for t in ended if t.state is TrialState.COMPLETE] or list(ended)
+    def _best_rows(self, known: Sequence[FrozenTrial]) -> Array:
+        complete = [t for t in known if t.state is TrialState.COMPLETE] or list(known)
         complete.sort(key=lambda t: (self._loss(t), t.number))
         return np.array([self._row(t) for t in complete[:NUM_CENTRES]])
 
@@ -250,23 +236,6 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         return np.where(self._cube.unordered, rows, unwarped)
 
 
-class _Scale:
-    """Puts the best loss at 0 and the median at 1, and presses what is worse together."""
-
-    def __init__(self, losses: Array) -> None:
-        self._best = float(losses.min())
-        self._spread = max(float(np.median(losses)) - self._best, 1e-12)
-
-    def normalize(self, losses: Array) -> Array:
-        scaled = (losses - self._best) / self._spread
-        pressed: Array = np.minimum(np.where(scaled > 1, 1 + np.log(np.maximum(scaled, 1)), scaled), CLIP)
-        return pressed
-
-    def restore(self, value: float) -> float:
-        """Take `normalize` back."""
-        return self._best + self._spread * (value if value <= 1 else math.exp(value - 1))
-
-
 def _starts_with(rows: Sequence[Array], first: Sequence[Array]) -> bool:
     return len(rows) >= len(first) and all(np.array_equal(a, b) for a, b in zip(rows, first, strict=False))
 
@@ -276,9 +245,9 @@ def _epochs(trial: FrozenTrial) -> int:
 
 
 def _loss(trial: FrozenTrial) -> float | None:
-    """Give the best loss of a trial that ended with one."""
+    """Give the best loss of a trial that ended with one, or has one so far."""
     if trial.state is TrialState.COMPLETE:
         return trial.value
-    if trial.state is TrialState.PRUNED and trial.intermediate_values:
+    if trial.state in (TrialState.PRUNED, TrialState.RUNNING) and trial.intermediate_values:
         return min(trial.intermediate_values.values())
     return None

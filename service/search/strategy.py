@@ -9,7 +9,15 @@ from typing import Protocol
 from search_spaces import SearchSpace
 from service.search.history import History
 from service.search.plan import Plan, Stage
-from service.search.rounds import Forecast, Params, Round, Trial, losses_by_epoch, round_cost
+from service.search.rounds import (
+    Forecast,
+    Params,
+    Round,
+    Trial,
+    losses_by_epoch,
+    round_cost,
+    second_rung,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +32,22 @@ class StageOutcome:
     why: str
 
 
-Asked = Round | StageOutcome
+class Rest:
+    """Asked for when a strategy wants to know how the trials ended that were running when it was last told."""
+
+
+Asked = Round | Rest | StageOutcome
 Rounds = Generator[Asked, "tuple[Trial, ...] | None", None]
 
 
 class Strategy(Protocol):
     """Asks for rounds.
 
-    `rounds` is a generator: it yields a `Round` and is sent that round's ended trials, or yields a
-    `StageOutcome` (sent None) when a stage is over. It depends on plan, space, seed and what it is sent
-    alone: running it again with the same answers asks for the same rounds.
+    `rounds` is a generator. It yields a `Round` and is sent that round's trials: ended, or as they stand where the
+    round is `answered_at` a rung, with the ends of those that were running in the answer before. It yields `Rest`
+    and is sent the ends alone. It yields a `StageOutcome` (sent None) when a stage is over, of which nothing runs
+    any more. It depends on plan, space, seed and what it is sent alone: running it again with the same answers
+    asks for the same rounds.
     """
 
     history: History
@@ -81,9 +95,23 @@ class RoundMaker:
         return new
 
     def make(
-        self, stage: Stage, candidates: Iterable[Params], *, use_rival: bool, forecast: Forecast | None = None
+        self,
+        stage: Stage,
+        candidates: Iterable[Params],
+        *,
+        use_rival: bool,
+        overlaps: bool = False,
+        forecast: Forecast | None = None,
     ) -> Round:
-        """Number a round; with `use_rival` its candidates are measured against the incumbent as well."""
+        """Number a round.
+
+        Args:
+            stage: That asks for it.
+            candidates: Full params of each.
+            use_rival: Measure them against the incumbent as well.
+            overlaps: Have it answered at its second rung.
+            forecast: See `Round`.
+        """
         incumbent = self.history.incumbent
         round_ = Round(
             number=self._next,
@@ -91,6 +119,7 @@ class RoundMaker:
             candidates=tuple(candidates),
             rungs=self.plan.rungs,
             reduction_factor=self.plan.reduction_factor,
+            answered_at=second_rung(self.plan.rungs) if overlaps else None,
             rival=losses_by_epoch(incumbent, self.plan.mode, max_epochs=self.plan.max_epochs)
             if use_rival and incumbent
             else {},

@@ -73,6 +73,37 @@ def test_independent_legs_run_at_the_same_time_as_far_as_there_are_slots(acting:
     assert sorted(slots) == list(range(expected))
 
 
+def test_legs_that_are_added_are_answered_in_the_same_run(engine: Engine) -> None:
+    legs = walks(9)
+    results = engine.run(legs[:3])
+    answered = [next(results)]
+    engine.add(legs[3:5])
+    answered.append(next(results))
+    engine.add(legs[5:])
+    answered += results
+    assert sorted(result.key for result in answered) == [leg.key for leg in legs]
+
+
+def test_an_added_leg_does_not_wait_for_those_before_it(acting: Engine, tmp_path: Path) -> None:
+    expected = acting.num_slots
+    first, *others = [
+        make_leg(f"gather-{i}", "gather", folder=str(tmp_path), expected=expected) for i in range(expected)
+    ]
+    results = acting.run([first])
+    acting.add(others)
+    assert sorted(result.slot for result in results) == list(range(expected))
+
+
+def test_legs_are_added_to_a_run_that_is_under_way_and_have_keys_of_their_own(engine: Engine) -> None:
+    results = engine.run(walks(3))
+    next(results)
+    with pytest.raises(ValueError, match="different keys, got"):
+        engine.add([make_leg("twice", "walk"), make_leg("twice", "walk")])
+    assert len(list(results)) == 2
+    with pytest.raises(RuntimeError, match="there is none: call run"):
+        engine.add(walks(1))
+
+
 def test_a_result_says_its_attempt_and_how_long_it_took(engine: Engine) -> None:
     (result,) = engine.run(walks(1))
     assert result.attempt == 1

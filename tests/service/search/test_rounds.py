@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidSpecError
 from service.search.history import History
-from service.search.rounds import Round, Trial, loss_at, num_kept, promote, round_cost, rung_epochs
+from service.search.rounds import (
+    OpenRound,
+    Round,
+    Trial,
+    loss_at,
+    num_kept,
+    promote,
+    round_cost,
+    rung_epochs,
+    second_rung,
+)
 
 
 def make_trial(number: int, *values: float | None, state: str = "running") -> Trial:
@@ -25,7 +35,8 @@ def make_round(*, rival: dict[int, float] | None = None) -> Round:
     ("args", "expected"),
     [
         ((2, 30, 3), (2, 6, 18, 30)),
-        ((2, 20, 3), (2, 6, 18, 20)),
+        ((2, 20, 3), (2, 6, 20)),
+        ((2, 23, 3), (2, 6, 18, 23)),
         ((1, 1, 2), (1,)),
         ((4, 5, 3), (4, 5)),
         ((1, 8, 2), (1, 2, 4, 8)),
@@ -125,3 +136,64 @@ def test_without_a_full_length_trial_the_best_is_the_one_that_came_furthest() ->
     best = history.best()
     assert best is not None
     assert best.number == 1
+
+
+@pytest.mark.parametrize(
+    ("rungs", "expected"), [((2, 6, 18, 30), 6), ((2, 6, 10), 6), ((2, 6), None), ((6,), None)]
+)
+def test_the_second_rung_is_before_full_length(rungs, expected) -> None:
+    assert second_rung(rungs) == expected
+
+
+def open_round(values: list[list[float]], *, answered_at: int | None = None) -> tuple[OpenRound, dict[int, Trial]]:
+    """Open a round whose trials would measure these losses, one for each epoch of rungs 1, 2 and 4."""
+    candidates = tuple({"lr": 0.1 * number} for number in range(len(values)))
+    round_ = Round(
+        number=0, stage=0, candidates=candidates, rungs=(1, 2, 4), reduction_factor=2, answered_at=answered_at
+    )
+    trials: dict[int, Trial] = {}
+    return OpenRound(round_, trials, "min"), trials
+
+
+def train(opened: OpenRound, trials: dict[int, Trial], values: list[list[float]]) -> list[int]:
+    for number in opened.running:
+        state = "completed" if opened.rung == 4 else "running"
+        trials[number] = replace(trials[number], values=tuple(values[number][: opened.rung]), state=state)
+    return opened.decide()
+
+
+def test_a_round_goes_from_rung_to_rung_and_stops_the_worse_half() -> None:
+    values = [[0.4, 0.4, 0.4, 0.1], [0.3, 0.3, 0.3, 0.3], [0.35, 0.9, 0.9, 0.9], [0.5, 0.1, 0.1, 0.1]]
+    opened, trials = open_round(values)
+    assert (opened.start, opened.rung, opened.running) == (0, 1, [0, 1, 2, 3])
+    assert train(opened, trials, values) == [0, 3]
+    assert (opened.start, opened.rung, opened.running) == (1, 2, [1, 2])
+    assert train(opened, trials, values) == [2]
+    assert (opened.start, opened.rung, opened.running) == (2, 4, [1])
+    assert not opened.is_over
+    assert train(opened, trials, values) == []
+    assert opened.is_over
+    assert [trial.state for trial in trials.values()] == ["stopped", "completed", "stopped", "stopped"]
+
+
+def test_a_round_is_answered_at_its_rung_or_when_it_is_over() -> None:
+    values = [[0.4] * 4, [0.3] * 4]
+    opened, trials = open_round(values, answered_at=1)
+    assert opened.answer == ()
+    train(opened, trials, values)
+    assert [(trial.epochs, trial.state) for trial in opened.answer] == [(1, "stopped"), (1, "running")]
+    train(opened, trials, values)
+    assert [trial.epochs for trial in opened.answer] == [1, 1]
+    opened, trials = open_round(values)
+    for _ in range(3):
+        assert opened.answer == ()
+        train(opened, trials, values)
+    assert [(trial.epochs, trial.state) for trial in opened.answer] == [(1, "stopped"), (4, "completed")]
+
+
+def test_a_round_in_which_nobody_runs_any_more_is_over() -> None:
+    opened, trials = open_round([[0.4], [0.3]])
+    for number in opened.running:
+        trials[number] = replace(trials[number], state="diverged")
+    assert opened.decide() == []
+    assert opened.is_over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -125,25 +126,51 @@ def test_a_forecast_knows_from_full_trainings_how_curves_go_on(curve: Curve, ask
     proposer.add(complete, max_epochs=RUNGS[-1])
     proposer.ask(1, base={})
     params = [{"x0": unit} for unit in asked]
-    found = sampler.forecast(params, [curve(one, RUNGS[0]) for one in params], RUNGS[0])
+    forecaster = sampler.forecaster()
+    assert forecaster is not None
+    found = forecaster(params, [curve(one, RUNGS[0]) for one in params], RUNGS[0])
     assert found == pytest.approx([curve(one, RUNGS[-1]) for one in params], abs=0.1)
 
 
-def test_without_anything_seen_a_forecast_is_the_value() -> None:
-    sampler = SurrogateSampler(SPACE, rungs=RUNGS, seed=0)
-    assert sampler.forecast([SPACE.defaults()], [0.7], 2) == [0.7]
+def test_without_anything_seen_there_are_no_forecasts() -> None:
+    assert SurrogateSampler(SPACE, rungs=RUNGS, seed=0).forecaster() is None
 
 
-def test_a_forecast_changes_no_proposal() -> None:
-    asked = []
+def test_a_forecast_follows_from_what_was_known_when_it_was_taken_and_changes_no_proposal() -> None:
+    asked, forecasts = [], []
     for with_forecast in (False, True):
         trials, sampler = search(near_an_edge, rounds=4)
+        forecaster = sampler.forecaster()
+        assert forecaster is not None
         if with_forecast:
-            sampler.forecast([SPACE.defaults()], [0.7], 2)
+            forecasts.append(forecaster([SPACE.defaults()], [0.7], 2))
         proposer = Proposer(SPACE, SPACE.names, mode="min", sampler=sampler)
         proposer.add(trials, max_epochs=RUNGS[-1])
         asked.append(proposer.ask(2, base={}))
+        forecasts.append(forecaster([SPACE.defaults()], [0.7], 2))
     assert asked[0] == asked[1]
+    assert forecasts[0] == forecasts[1] == forecasts[2]
+
+
+def test_a_trial_that_is_told_twice_is_known_as_far_as_it_has_come() -> None:
+    """Half told it counts, does not end, and is not asked for again; told whole it is a trial like any other."""
+    whole, halfway = [], []
+    for is_told_twice in (False, True):
+        sampler = SurrogateSampler(SPACE, rungs=RUNGS, seed=0)
+        proposer = Proposer(SPACE, SPACE.names, mode="min", sampler=sampler)
+        asked = proposer.ask(4, base={})
+        ended = [make_trial(i, params, near_an_edge, RUNGS[-1]) for i, params in enumerate(asked)]
+        if is_told_twice:
+            running = [replace(trial, state="running", values=trial.values[: RUNGS[0]]) for trial in ended]
+            proposer.tell(running, max_epochs=RUNGS[-1])
+            halfway = proposer.ask(3, base={})
+            for params in halfway:
+                proposer.drop(params)
+        proposer.tell(ended, max_epochs=RUNGS[-1])
+        whole.append(proposer._study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+    assert [t.intermediate_values for t in whole[0]] == [t.intermediate_values for t in whole[1]]
+    assert [t.value for t in whole[0]] == [t.value for t in whole[1]]
+    assert all(params not in asked for params in halfway)
 
 
 def test_a_parameter_outside_its_space_is_refused() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from search_spaces import get_space
 from service.documents import parse_spec
 from service.errors import InvalidSpecError
-from service.search import Plan, Round, StageOutcome, Trial, make_plan, make_strategy, promote
+from service.search import OpenRound, Plan, Round, StageOutcome, Trial, make_plan, make_strategy
 
 Curve = Callable[[dict, int], float | None]
 
@@ -32,8 +32,9 @@ def make(strategy: str, *, seed: int = 0, epochs: int = 400, family: str = "mlp"
 
 def drive(plan: Plan, strategy, curve: Curve) -> tuple[list[Trial], list[StageOutcome]]:
     """Answer every round as a runner would."""
-    trials: list[Trial] = []
+    trials: dict[int, Trial] = {}
     outcomes: list[StageOutcome] = []
+    before, late = None, []
     rounds = strategy.rounds()
     asked = next(rounds)
     try:
@@ -41,32 +42,27 @@ def drive(plan: Plan, strategy, curve: Curve) -> tuple[list[Trial], list[StageOu
             if isinstance(asked, StageOutcome):
                 outcomes.append(asked)
                 asked = next(rounds)
-            else:
-                ended = answer(plan, asked, curve, first=len(trials))
-                trials += ended
-                asked = rounds.send(tuple(ended))
+                continue
+            opened = OpenRound(asked, trials, plan.mode) if isinstance(asked, Round) else None
+            while opened and not opened.answer:
+                train(plan, opened, trials, curve)
+            while before and not before.is_over:
+                train(plan, before, trials, curve)
+            numbers = [*late, *(opened.numbers if opened else ())]
+            before, late = opened, opened.running if opened else []
+            asked = rounds.send(tuple(trials[n] for n in numbers))
     except StopIteration:
-        return trials, outcomes
+        return list(trials.values()), outcomes
 
 
-def answer(plan: Plan, round_: Round, curve: Curve, *, first: int) -> list[Trial]:
-    trials = {
-        first + i: Trial(number=first + i, stage=round_.stage, round=round_.number, params=params, state="running")
-        for i, params in enumerate(round_.candidates)
-    }
-    alive = list(trials)
-    for rung in round_.rungs:
-        for n in alive:
-            values = tuple(curve(dict(trials[n].params), e) for e in range(1, rung + 1))
-            bad = any(v is None for v in values)
-            state = "diverged" if bad else "completed" if rung == plan.max_epochs else "running"
-            trials[n] = replace(trials[n], values=values, state=state)
-        kept = promote(round_, [trials[n] for n in alive], rung, plan.mode)
-        for n in alive:
-            if n not in kept and trials[n].state == "running":
-                trials[n] = replace(trials[n], state="stopped")
-        alive = [n for n in alive if trials[n].state == "running"]
-    return list(trials.values())
+def train(plan: Plan, opened: OpenRound, trials: dict[int, Trial], curve: Curve) -> None:
+    """Take a round to its next rung."""
+    for n in opened.running:
+        values = tuple(curve(dict(trials[n].params), e) for e in range(1, opened.rung + 1))
+        bad = any(v is None for v in values)
+        state = "diverged" if bad else "completed" if opened.rung == plan.max_epochs else "running"
+        trials[n] = replace(trials[n], values=values, state=state)
+    opened.decide()
 
 
 @pytest.mark.parametrize("strategy", ["ladder", "joint", "random"])
