@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,61 +45,29 @@ class StackedBatchNorm(Stacked):
         return normed.reshape(x.movedim(1, -1).shape).movedim(-1, 1) if last else normed.reshape(x.shape)
 
     def _normed(self, rows: Tensor) -> Tensor:
-        """Normalize (K, rows, C) or (K, rows, C, positions)."""
+        """Normalize (K, rows, C) or (K, rows, C, positions); to torch, members are further channels."""
         if not self.training:
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)
             shift = self.bias - self.running_mean * scale
             return torch.addcmul(_over(shift, rows), rows, _over(scale, rows))
-        normed: Tensor
-        normed, mean, var = _BatchNorm.apply(rows, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
-        count = rows.shape[1] * rows[0, 0, 0].numel()
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var.mul_(count / max(count - 1, 1)), self.momentum)
-            self.num_batches_tracked += 1
-        return normed
-
-
-class _BatchNorm(torch.autograd.Function):
-    """Gives the normalized rows, the means and the biased variances; only the first has a gradient.
-
-    Source:
-        Ioffe & Szegedy 2015, arXiv:1502.03167, sec. 3 (the gradient).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.count = x.shape[1] * x[0, 0, 0].numel()
-        mean = _sum(x).div_(ctx.count)
-        centred = x - _over(mean, x)
-        var = _sum(centred * centred).div_(ctx.count)
-        spread = (var + eps).rsqrt_()
-        normed = centred.mul_(_over(spread, x))
-        ctx.save_for_backward(normed, spread, weight)
-        ctx.mark_non_differentiable(mean, var)
-        return torch.addcmul(_over(bias, x), normed, _over(weight, x)), mean, var
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        normed, spread, weight = ctx.saved_tensors
-        gradient = gradients[0]
-        of_bias = _sum(gradient)
-        of_weight = _sum(gradient * normed)
-        scale = weight * spread
-        of_x = gradient * _over(scale, gradient)
-        of_x.addcmul_(normed, _over(scale * of_weight / -ctx.count, gradient))
-        of_x.sub_(_over(scale * of_bias / ctx.count, gradient))
-        return of_x, of_weight, of_bias, None
+        num_members, num_rows, num_channels, *positions = rows.shape
+        normed = F.batch_norm(
+            rows.transpose(0, 1).reshape(num_rows, num_members * num_channels, *positions),
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self.weight.reshape(-1),
+            self.bias.reshape(-1),
+            training=True,
+            momentum=self.momentum,
+            eps=self.eps,
+        )
+        self.num_batches_tracked += 1
+        return normed.reshape(num_rows, num_members, num_channels, *positions).transpose(0, 1)
 
 
 def _over(values: Tensor, x: Tensor) -> Tensor:
     """Lay values of each channel, (K, C), over rows and positions."""
     return values[:, None] if x.ndim == 3 else values[:, None, :, None]
-
-
-def _sum(x: Tensor) -> Tensor:
-    """Add up rows and positions: to (K, C)."""
-    return x.sum(dim=1) if x.ndim == 3 else x.sum(dim=3).sum(dim=1)
 
 
 class StackedLayerNorm(Stacked):

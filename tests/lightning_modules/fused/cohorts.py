@@ -15,7 +15,7 @@ from lightning_modules.data import ArrayDataModule, DataInfo, Split, TrainingDat
 from lightning_modules.families import split_settings
 from lightning_modules.fused import CohortMember, train_cohort
 from lightning_modules.fused.noise import Noise
-from lightning_modules.seeding import seeded
+from lightning_modules.seeding import epoch_seed, seeded
 from lightning_modules.task import build_task
 from lightning_modules.training import TrainingOutcome, TrainingSettings, train
 
@@ -208,10 +208,15 @@ class AloneNoise(Noise):
     With it, dropout can be compared mask by mask.
     """
 
+    def start_epoch(self, epoch: int) -> None:
+        """See `Noise.start_epoch`."""
+        super().start_epoch(epoch)
+        self._torch = [torch.Generator().manual_seed(epoch_seed(seed, epoch)) for seed in self._seeds]
+
     def masks(self, like: Tensor, rates: Sequence[float], *, own_steps: bool) -> Tensor:
         """See `Noise.masks`."""
         out = torch.ones(like.shape, dtype=like.dtype)
-        for member, (rate, generator) in enumerate(zip(rates, self._generators, strict=True)):
+        for member, (rate, generator) in enumerate(zip(rates, self._torch, strict=True)):
             if rate:
                 out[member].bernoulli_(1.0 - rate, generator=generator).div_(1.0 - rate)
         return out
