@@ -35,6 +35,10 @@ class Cube:
         self.unordered: Flags = np.array([width > 1 for width in widths])
         # Of each parameter. An unordered choice's first column stands for it where only scales matter.
         self.first_columns = np.cumsum([0, *widths[:-1]])
+        choices = [(i, len(p.choices)) for i, p in enumerate(self._parameters) if isinstance(p, Choice)]
+        self._choices = np.array([index for index, _ in choices], dtype=int)
+        self._counts = np.array([count for _, count in choices])
+        self._wholes = [(i, p) for i, p in enumerate(self._parameters) if isinstance(p, Int)]
 
     def row(self, params: Mapping[str, Value]) -> Array:
         """Place params: (P,)."""
@@ -48,12 +52,11 @@ class Cube:
     def snap(self, rows: Array) -> Array:
         """Move rows to values that exist, and what is inactive to its default: (N, P) -> (N, P)."""
         snapped = np.clip(rows, 0.0, 1.0)
-        for index, parameter in enumerate(self._parameters):
-            if isinstance(parameter, Choice):
-                count = len(parameter.choices)
-                snapped[:, index] = (np.minimum(np.floor(snapped[:, index] * count), count - 1) + 0.5) / count
-            elif isinstance(parameter, Int):
-                snapped[:, index] = _snap_whole(parameter, snapped[:, index])
+        counts = self._counts
+        chosen = np.minimum(np.floor(snapped[:, self._choices] * counts), counts - 1)
+        snapped[:, self._choices] = (chosen + 0.5) / counts
+        for index, parameter in self._wholes:
+            snapped[:, index] = _snap_whole(parameter, snapped[:, index])
         given = snapped.copy()
         for index, when, units in self._conditions:
             inactive = ~np.isclose(given[:, when, None], units).any(axis=1)
@@ -62,15 +65,14 @@ class Cube:
 
     def columns(self, rows: Array) -> Array:
         """Give a scale one column and an unordered choice one for each of its values: (N, P) -> (N, C)."""
-        parts = []
-        for index, parameter in enumerate(self._parameters):
-            units = rows[:, index]
-            if isinstance(parameter, Choice) and not parameter.ordered:
-                count = len(parameter.choices)
-                parts.append(np.eye(count)[np.minimum((units * count).astype(int), count - 1)])
-            else:
-                parts.append(units[:, None])
-        return np.hstack(parts)
+        columns = np.zeros((len(rows), self.num_columns))
+        scales = ~self.unordered
+        columns[:, self.first_columns[scales]] = rows[:, scales]
+        for index in np.flatnonzero(self.unordered):
+            count = len(self._parameters[index].choices)
+            chosen = np.minimum((rows[:, index] * count).astype(int), count - 1)
+            columns[np.arange(len(rows)), self.first_columns[index] + chosen] = 1.0
+        return columns
 
     def inputs(self, rows: Array, epoch: int, *, full: int) -> Array:
         """Lay the epoch beside the columns, 0 the first, 1 full length, in equal ratios: (N, P) -> (N, C + 1)."""

@@ -88,9 +88,25 @@ class GaussianProcess:
         self._condition()
 
     def believe(self, x: Array) -> None:
-        """Add a point whose value is taken to be the prediction, so that the next choice goes elsewhere."""
+        """Add a point whose value is taken to be the prediction, so that the next choice goes elsewhere.
+
+        The factor's inverse gets one row more, which costs N^2 in place of N^3.
+
+        Args:
+            x: (D,) the point.
+        """
+        theta = np.exp(self._theta)
         mean, _ = self.predict(x[None])
-        self.condition(np.vstack([self._x, x]), np.append(self._y, mean))
+        warped = self.warp(x[None])
+        cross, *_ = _matern(warped, self._warped, theta[self._scales])
+        half = self._inverse @ (theta[self._signal] * cross[0])
+        pivot = np.sqrt(max(theta[self._signal] + theta[self._noise] + _JITTER - half @ half, _JITTER))
+        grown = np.zeros((len(self._y) + 1, len(self._y) + 1))
+        grown[:-1, :-1] = self._inverse
+        grown[-1, :-1], grown[-1, -1] = (half @ self._inverse) / -pivot, 1 / pivot
+        self._x, self._warped = np.vstack([self._x, x]), np.vstack([self._warped, warped])
+        self._y, self._inverse = np.append(self._y, mean), grown
+        self._alpha = grown.T @ (grown @ (self._y - self._mean))
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Predict mean and standard deviation (without noise) at (M, D) inputs."""

@@ -58,3 +58,17 @@ def test_a_believed_point_is_less_uncertain_and_conditioning_forgets_it() -> Non
     assert after_mean[0] == pytest.approx(mean[0], abs=1e-6)
     model.condition(x, y)
     assert model.predict(point)[1][0] == pytest.approx(before[0])
+
+
+def test_points_that_are_believed_in_turn_are_those_that_are_conditioned_on_at_once() -> None:
+    x, y = make_data(30, 3)
+    model, points = GaussianProcess(3), make_data(6, 3, seed=1)[0]
+    model.fit(x, y, steps=10)
+    values = []
+    for point in points:
+        values.append(float(model.predict(point[None])[0][0]))
+        model.believe(point)
+    anywhere = make_data(50, 3, seed=2)[0]
+    found = model.predict(anywhere)
+    model.condition(np.vstack([x, points]), np.append(y, values))
+    np.testing.assert_allclose(found, model.predict(anywhere), rtol=1e-7, atol=1e-9)
