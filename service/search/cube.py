@@ -36,6 +36,7 @@ class Cube:
         # Of each parameter. An unordered choice's first column stands for it where only scales matter.
         self.first_columns = np.cumsum([0, *widths[:-1]])
         choices = [(i, len(p.choices)) for i, p in enumerate(self._parameters) if isinstance(p, Choice)]
+        self._unordered = [(index, count) for index, count in choices if self.unordered[index]]
         self._choices = np.array([index for index, _ in choices], dtype=int)
         self._counts = np.array([count for _, count in choices])
         self._wholes = [(i, p) for i, p in enumerate(self._parameters) if isinstance(p, Int)]
@@ -68,8 +69,7 @@ class Cube:
         columns = np.zeros((len(rows), self.num_columns))
         scales = ~self.unordered
         columns[:, self.first_columns[scales]] = rows[:, scales]
-        for index in np.flatnonzero(self.unordered):
-            count = len(self._parameters[index].choices)
+        for index, count in self._unordered:
             chosen = np.minimum((rows[:, index] * count).astype(int), count - 1)
             columns[np.arange(len(rows)), self.first_columns[index] + chosen] = 1.0
         return columns

@@ -59,6 +59,8 @@ class GaussianProcess:
         self._theta[self._noise] = _NOISE_MEAN
         self._bounds = [_BOUNDS["scale"]] * d + [_BOUNDS["signal"], _BOUNDS["noise"]] + [_BOUNDS["warp"]] * 2 * d
         self._x: Array = np.zeros((0, d))
+        self._warped, self._y, self._alpha = self._x, np.zeros(0), np.zeros(0)
+        self._inverse: Array = np.zeros((0, 0))  # of the kernel's lower Cholesky factor
 
     def fit(self, x: Array, y: Array, *, steps: int) -> None:
         """Fit the hyperparameters by maximum a posteriori, from where the last fit ended.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -116,10 +115,10 @@ class MlflowFollower:
         pause_s = self._interval_s
         while not self._abandoned.is_set():
             is_last = self._ending.is_set()
-            began = time.monotonic()
             try:
                 if mirror is None:
                     mirror = Mirror(store, self._job_id, TrackingServer.connect(*self._target))
+                spent_s = mirror.cpu_s
                 refusals = mirror.catch_up(
                     is_last=is_last, on_progress=self._report, should_stop=self._abandoned.is_set
                 )
@@ -132,7 +131,7 @@ class MlflowFollower:
             else:
                 for refusal in refusals:
                     self._keep(refusal)
-                wanted = (time.monotonic() - began) * (1 / MAX_SHARE - 1)
+                wanted = (mirror.cpu_s - spent_s) * (1 / MAX_SHARE - 1)
                 pause_s = max(self._interval_s, min(wanted, MAX_PAUSE_S))
                 if is_last:
                     self._is_complete = not refusals and not self._abandoned.is_set()

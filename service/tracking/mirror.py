@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import yaml
@@ -18,8 +19,9 @@ from service.tracking import describe
 from service.tracking.figures import LR_RANGE_FILE, lr_range_figure
 from service.tracking.report import job_report
 from service.tracking.server import TrackingServer, is_refusal
+from service.tracking.side_by_side import side_by_side
 
-TRIALS_PER_BATCH = 50  # what the process after a killed one logs again at most,
+TRIALS_PER_BATCH = 128  # what the process after a killed one logs again at most,
 MARK_PERIOD_S = 0.5  # or what was logged in this time: a slow server takes seconds for a trial
 
 
@@ -48,6 +50,7 @@ class Mirror:
             known = {}
         self._parent = known.get(None)
         self._has_documents = False
+        self.cpu_s = 0.0  # processor time that logging trials has taken
 
     def catch_up(
         self,
@@ -81,21 +84,21 @@ class Mirror:
             done: list[TrackingRun] = []
             marked_at = time.monotonic()
             try:
-                for change in changes:
-                    if should_stop():
-                        return refusals
-                    try:
-                        done.append(self._log_trial(job, change, stages, parent.run_id))
+                for outcome in self._log_trials(job, changes, stages, parent.run_id, should_stop):
+                    if isinstance(outcome, TrackingRun):
+                        done.append(outcome)
                         num_logged += 1
-                    except Exception as error:
-                        if not is_refusal(error):
-                            raise
-                        refusals.append(error)
+                    elif is_refusal(outcome):
+                        refusals.append(outcome)
+                    else:
+                        raise outcome
                     if time.monotonic() - marked_at > MARK_PERIOD_S:
                         self._store.record_tracked(job.id, done)
                         done, marked_at = [], time.monotonic()
             finally:
                 self._store.record_tracked(job.id, done)
+            if should_stop():
+                return refusals
             if on_progress is not None:
                 on_progress(self._store.num_untracked(job.id))
         job = self._store.job(job.id)
@@ -115,6 +118,32 @@ class Mirror:
         run = TrackingRun(trial=None, run_id=run_id, logged_state=JobState.RUNNING)  # as MLflow makes a run
         self._store.record_tracked(job.id, [run])
         return run
+
+    def _log_trials(
+        self,
+        job: JobRecord,
+        changes: Sequence[TrialChange],
+        stages: Sequence[StageRecord],
+        parent: str,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[TrackingRun | Exception]:
+        """Log trials, as many at a time as the server takes, and yield what came of each."""
+
+        def log(change: TrialChange) -> tuple[TrackingRun, float]:
+            began = time.thread_time()
+            run = self._log_trial(job, change, stages, parent)
+            return run, time.thread_time() - began
+
+        with closing(
+            side_by_side(log, changes, num_threads=self._server.requests_at_once, should_stop=should_stop)
+        ) as outcomes:
+            for _, outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    yield outcome
+                else:
+                    run, cpu_s = outcome
+                    self.cpu_s += cpu_s
+                    yield run
 
     def _log_trial(
         self, job: JobRecord, change: TrialChange, stages: Sequence[StageRecord], parent: str

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 PARAMS = TAGS = 100
 METRICS = 1000 - PARAMS - TAGS
 
+REQUESTS_AT_ONCE = 32  # to a server; a database is written by one after the other
+
 # Read by MLflow when it is imported (the first two) and at each request. A person's own settings win.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what goes wrong is in the follower's report
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the follower tries again itself, and can be stopped meanwhile
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; 120 by default
+    "MLFLOW_HTTP_POOL_MAXSIZE": str(REQUESTS_AT_ONCE),  # connections; 10 by default
 }
 # Errors that lie in what is said, not in the server: to say it again would not help.
 _REFUSALS = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE"})
@@ -114,9 +117,10 @@ class TrackingServer:
     look for them before you make them.
     """
 
-    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+    def __init__(self, client: MlflowClient, experiment_id: str, *, requests_at_once: int = 1) -> None:
         self._client = client
         self._experiment_id = experiment_id
+        self.requests_at_once = requests_at_once
 
     @classmethod
     def connect(cls, tracking_uri: str, experiment: str, artifacts: str | None) -> TrackingServer:
@@ -138,18 +142,20 @@ class TrackingServer:
         from mlflow.exceptions import MlflowException
 
         client = MlflowClient(tracking_uri=tracking_uri)
+        at_once = REQUESTS_AT_ONCE if tracking_uri.startswith(("http://", "https://")) else 1
         found = client.get_experiment_by_name(experiment)
         if found is not None:
-            return cls(client, found.experiment_id)
+            return cls(client, found.experiment_id, requests_at_once=at_once)
         try:
-            return cls(client, client.create_experiment(experiment, artifact_location=artifacts))
+            made = client.create_experiment(experiment, artifact_location=artifacts)
+            return cls(client, made, requests_at_once=at_once)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             found = client.get_experiment_by_name(experiment)  # another job of the experiment was faster
             if found is None:
                 raise
-            return cls(client, found.experiment_id)
+            return cls(client, found.experiment_id, requests_at_once=at_once)
 
     def find_runs(self, job_id: str) -> dict[int | None, str]:
         """Find the runs of a job: trial number (None: the job itself) to run id."""
