@@ -9,10 +9,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from search_spaces import Value
 from service.search.cube import Array, Cube
@@ -20,6 +22,20 @@ from service.search.surrogate import GaussianProcess
 
 OPTIMISM = 1.0  # standard deviations by which a forecast is better than the mean
 CLIP = 3.0  # losses are pressed together beyond the median, up to here: how bad is of no use
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()  # looks for libraries, which takes a millisecond
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Compute on one thread: sums depend on their number, and so would the job on the machine.
+
+    The slots need the other cores anyway.
+    """
+    limited: AbstractContextManager[object] = _threads().limit(limits=1, user_api="blas")
+    return limited
 
 
 class Scale:
@@ -75,8 +91,7 @@ class Forecaster:
         Returns:
             The model's mean less `OPTIMISM` standard deviations, in the unit of the losses.
         """
-        # Sums depend on the number of threads, and so would the job on the machine.
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_thread():
             rows = np.array([self.cube.row(one) for one in params])
             measured = self.scale.normalize(np.array(losses))
             model = copy.copy(self.model)

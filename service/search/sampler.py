@@ -20,12 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
-from threadpoolctl import ThreadpoolController
 
 from search_spaces import SearchSpace
 from service.search.cube import Array, Cube
 from service.search.encoding import decode, distribution, encode
-from service.search.forecasting import Forecaster, Scale
+from service.search.forecasting import Forecaster, Scale, one_thread
 from service.search.surrogate import GaussianProcess
 
 POOL = 500  # points that are weighed for each candidate
@@ -75,7 +74,6 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._num_running = 0  # of them
         self._num_fitted = 0  # trials when its hyperparameters were fitted
         self._believed: list[Array] = []  # rows that the model holds beside the data
-        self._threads = ThreadpoolController()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Propose everything together."""
@@ -91,8 +89,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Choose the point with the highest expected improvement."""
-        # Sums depend on the number of threads, and so would the job on the machine; slots need the cores anyway.
-        with self._threads.limit(limits=1, user_api="blas"):
+        with one_thread():
             params = self._cube.params(self._propose(study, trial))
         return {p.name: encode(p, params[p.name]) for p in self._space}
 
