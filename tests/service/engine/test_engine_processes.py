@@ -88,6 +88,7 @@ def test_after_close_nothing_runs_and_nothing_was_printed(driver: Driver, tmp_pa
     assert (driver.stdout, driver.stderr) == ("", "")
 
 
+@pytest.mark.long
 @drive("forget")
 def test_after_a_driver_that_never_closes_nothing_runs(driver: Driver) -> None:
     assert driver.wait() == 0, driver.stderr
@@ -95,6 +96,7 @@ def test_after_a_driver_that_never_closes_nothing_runs(driver: Driver) -> None:
     assert driver.stdout == ""
 
 
+@pytest.mark.long
 @drive("stay")
 def test_ctrl_c_ends_a_run_in_the_middle_of_a_leg_and_everything_with_it(driver: Driver) -> None:
     driver.wait_for_leg()
@@ -106,7 +108,7 @@ def test_ctrl_c_ends_a_run_in_the_middle_of_a_leg_and_everything_with_it(driver:
 
 
 @drive("stay")
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("by", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_driver_that_is_killed_takes_everything_with_it(driver: Driver, by: signal.Signals) -> None:
     driver.wait_for_leg()
     driver.process.send_signal(by)

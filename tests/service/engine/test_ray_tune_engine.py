@@ -164,7 +164,9 @@ def test_closing_ends_slots_that_are_in_the_middle_of_a_leg(make: Make, tmp_path
     assert psutil.wait_procs(slots, timeout=60)[1] == []
 
 
-@pytest.mark.parametrize(("gpu", "num_slots", "per_device"), [(1.0, 4, 1), (0.5, 8, 2)])
+@pytest.mark.parametrize(
+    ("gpu", "num_slots", "per_device"), [pytest.param(1.0, 4, 1, marks=pytest.mark.long), (0.5, 8, 2)]
+)
 def test_as_many_legs_run_at_once_as_gpus_allow_and_each_sees_its_own(
     make: Make, tmp_path: Path, gpu: float, num_slots: int, per_device: int
 ) -> None:
