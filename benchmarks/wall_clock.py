@@ -14,7 +14,8 @@ tracking         what was left for MLflow then
 
 A leg's record says when it was recorded and how long it took, not when it began: a leg is taken to have ended when
 it was recorded. So a little of `handing_over` counts as its neighbours' time; the shares of training, `in_slots`,
-`start` and what comes after the last leg do not depend on it.
+`start` and what comes after the last leg do not depend on it. In the ladder's last stage slots may train while the
+search asks: `asking` holds that time too, and `waiting` is as much too small.
 """
 
 from __future__ import annotations

@@ -87,6 +87,11 @@ class RoundTrainer:
         self._train_while(lambda: bool(self._open))
         return self._take_late()
 
+    def drop(self) -> None:
+        """Let go of the legs that the engine has; the rounds end here."""
+        self._legs.clear()
+        self._results = iter(())  # an engine drops what nobody waits for
+
     def _take_late(self) -> tuple[Trial, ...]:
         """Give the trials that were running in the last answer, and have ended."""
         late, self._late = self._late, []

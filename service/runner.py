@@ -117,6 +117,8 @@ class Runner:
         except OutOfTimeError:
             out_of_time = True
             self._strategy.history.add(self._close_open_trials())
+        finally:
+            self._trainer.drop()
         best = self._strategy.history.best()
         if best is None:
             raise JobFailedError(self._why_nothing_worked(out_of_time))
