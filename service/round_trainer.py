@@ -142,7 +142,7 @@ class RoundTrainer:
             self.store.stop_trials(self.job_id, stopped)
         if opened.is_over:
             self._open.remove(opened)
-            self._forget_checkpoints(opened.numbers)
+            self._forget_checkpoints()
 
     def _cut(self, opened: OpenRound) -> list[Leg]:
         """Cut a rung's training into legs, one for each cohort."""
@@ -215,11 +215,11 @@ class RoundTrainer:
     def _objective(self, measurement: Measurement) -> float | None:
         return measurement.metrics.get(self.plan.metric)
 
-    def _forget_checkpoints(self, numbers: Sequence[int]) -> None:
+    def _forget_checkpoints(self) -> None:
         """Keep one checkpoint of rounds that are over: the best trial's, at its last epoch."""
-        candidates = [*(t for t in [self.history.best()] if t), *(self.trials[n] for n in numbers)]
-        best = self.history.best_of(candidates)
         still_open = {number for opened in self._open for number in opened.numbers}
+        # Not the history's best: of a round that ended beside another one the search has not heard yet.
+        best = self.history.best_of(trial for number, trial in self.trials.items() if number not in still_open)
         for number, epoch in self.checkpoints.kept(self.job_id):
             # While a finished round is answered from the record, the files are of later rounds.
             known = number in self.trials and number not in still_open

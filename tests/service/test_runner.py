@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from search_spaces import get_space
+from service.cohorts import alone
 from service.documents import parse_spec
 from service.engine.replay import ReplayEngine
 from service.legs import Leg, LegResult
+from service.round_trainer import RoundTrainer
 from service.runner import Outcome, Runner
-from service.search import Plan, make_plan
+from service.search import History, Plan, Round, make_plan
 from service.store import CheckpointFiles, NewStage, Store, sqlite_url
 
 MAX_EPOCHS = 10
@@ -162,6 +164,49 @@ def test_one_checkpoint_is_kept_in_the_end_and_it_is_the_winners(plan: Plan, sto
     job_id = begin(store, plan)
     best = run(store, plan, job_id, AnyOrder(3), tmp_path).best
     assert list(CheckpointFiles(tmp_path).kept(job_id)) == [(best.number, best.epochs)]
+
+
+def test_the_best_of_a_round_that_the_search_has_not_heard_of_keeps_its_checkpoint(
+    plan: Plan, store: Store, tmp_path: Path
+) -> None:
+    trainer = RoundTrainer(
+        store=store,
+        checkpoints=CheckpointFiles(tmp_path),
+        job_id=begin(store, plan),
+        plan=plan,
+        seed=5,
+        engine=ReplayEngine(Valley(), metric="val_loss", max_epochs=MAX_EPOCHS),
+        shape=alone,
+        history=History(mode="min", max_epochs=MAX_EPOCHS),
+        look_up=lambda: None,
+        on_leg=lambda: None,
+    )
+
+    def make_round(number: int, rates: list[float], rival: dict[int, float]) -> Round:
+        return Round(
+            number=number,
+            stage=0,
+            candidates=tuple(SPACE.defaults() | {"lr": rate} for rate in rates),
+            rungs=plan.rungs,
+            reduction_factor=plan.reduction_factor,
+            answered_at=plan.rungs[1],
+            rival=rival,
+        )
+
+    assert [trial.state for trial in trainer.train(make_round(0, [0.005, 0.002, 0.001], {}))] == [
+        "running",
+        "stopped",
+        "stopped",
+    ]
+    unbeaten = dict.fromkeys(range(1, MAX_EPOCHS + 1), 0.0)
+    ended = trainer.train(make_round(1, [0.004, 0.003, 0.0005], unbeaten))
+    assert [(trial.number, trial.state) for trial in ended] == [
+        (0, "completed"),
+        (3, "stopped"),
+        (4, "stopped"),
+        (5, "stopped"),
+    ]
+    assert list(CheckpointFiles(tmp_path).kept(trainer.job_id)) == [(0, MAX_EPOCHS)]
 
 
 def test_a_job_spends_its_budget_and_no_more(plan: Plan, store: Store, tmp_path: Path) -> None:
