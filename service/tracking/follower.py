@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -118,7 +119,7 @@ class MlflowFollower:
             try:
                 if mirror is None:
                     mirror = Mirror(store, self._job_id, TrackingServer.connect(*self._target))
-                spent_s = mirror.cpu_s
+                began_s = time.thread_time() + mirror.helpers_cpu_s
                 refusals = mirror.catch_up(
                     is_last=is_last, on_progress=self._report, should_stop=self._abandoned.is_set
                 )
@@ -131,7 +132,8 @@ class MlflowFollower:
             else:
                 for refusal in refusals:
                     self._keep(refusal)
-                wanted = (mirror.cpu_s - spent_s) * (1 / MAX_SHARE - 1)
+                spent_s = time.thread_time() + mirror.helpers_cpu_s - began_s
+                wanted = spent_s * (1 / MAX_SHARE - 1)
                 pause_s = max(self._interval_s, min(wanted, MAX_PAUSE_S))
                 if is_last:
                     self._is_complete = not refusals and not self._abandoned.is_set()

@@ -50,7 +50,7 @@ class Mirror:
             known = {}
         self._parent = known.get(None)
         self._has_documents = False
-        self.cpu_s = 0.0  # processor time that logging trials has taken
+        self.helpers_cpu_s = 0.0  # processor time of the threads that log beside the caller's
 
     def catch_up(
         self,
@@ -142,7 +142,8 @@ class Mirror:
                     yield outcome
                 else:
                     run, cpu_s = outcome
-                    self.cpu_s += cpu_s
+                    if self._server.requests_at_once > 1:
+                        self.helpers_cpu_s += cpu_s
                     yield run
 
     def _log_trial(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planned_jobs import begin_planned_job
 
 from benchmarks.replay.meter import Meter
 from benchmarks.replay.service_strategy import make_spec, run_service_strategy
@@ -15,7 +16,7 @@ from benchmarks.replay.table import TableProblem
 from service.engine.replay import ReplayEngine
 from service.runner import Runner
 from service.search import make_plan
-from service.store import CheckpointFiles, NewStage, Store, sqlite_url
+from service.store import CheckpointFiles, Store, sqlite_url
 
 DATA = Path(os.environ.get("TUNELADDER_DATA", Path(__file__).parents[2] / "../shared/data"))
 
@@ -49,22 +50,11 @@ def test_a_replayed_job_through_store_and_runner_asks_for_what_the_benchmark_mea
     spec = make_spec(name, meter, seed=1)
     plan = make_plan(spec, problem.space, metric="val_accuracy", mode="max")
     with Store.open(sqlite_url(tmp_path / "store.db")) as store:
-        job = store.create_job(
-            name="replay", spec={}, spec_fingerprint=spec.fingerprint(), base_dir="", seed=spec.seed
-        )
-        store.record_plan(
-            job.id,
-            plan=plan.to_dict(),
-            stages=[NewStage(number=s.number, name=s.name, opens=s.opens, why=s.why) for s in plan.stages],
-            metric=plan.metric,
-            mode=plan.mode,
-            data_fingerprint=problem.fingerprint,
-        )
-        store.start_job(job.id)
+        job_id = begin_planned_job(store, plan, name="replay", seed=spec.seed)
         outcome = Runner(
             store=store,
             checkpoints=CheckpointFiles(tmp_path),
-            job_id=job.id,
+            job_id=job_id,
             plan=plan,
             space=problem.space,
             seed=spec.seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planned_jobs import begin_planned_job
 
 from search_spaces import get_space
 from service.cohorts import alone
@@ -18,7 +19,7 @@ from service.legs import Leg, LegResult
 from service.round_trainer import RoundTrainer
 from service.runner import Outcome, Runner
 from service.search import History, Plan, Round, make_plan
-from service.store import CheckpointFiles, NewStage, Store, sqlite_url
+from service.store import CheckpointFiles, Store, sqlite_url
 
 MAX_EPOCHS = 10
 SPACE = get_space("mlp")
@@ -83,17 +84,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def begin(store: Store, plan: Plan) -> str:
-    job = store.create_job(name="valley", spec={}, spec_fingerprint="valley", base_dir="", seed=5)
-    store.record_plan(
-        job.id,
-        plan=plan.to_dict(),
-        stages=[NewStage(number=s.number, name=s.name, opens=s.opens, why=s.why) for s in plan.stages],
-        metric=plan.metric,
-        mode=plan.mode,
-        data_fingerprint="valley",
-    )
-    store.start_job(job.id)
-    return job.id
+    return begin_planned_job(store, plan, name="valley", seed=5)
 
 
 def run(
