@@ -7,8 +7,9 @@ the watch in turn. The last line of standard output is
 
     {"ratio": {"mlp": ..., "cnn": ..., "rnn": ...}, "epoch_s": {...}, "settings": {...}}
 
-where a ratio is that of the shortest processor times, with the watch over without it: 1.01 is one percent.
-Processor time, as what else runs on the machine would otherwise be larger than what is measured. Below 1 is noise.
+where a ratio is the median of those of processor times, with the watch over without it: 1.01 is one percent.
+Below 1 is noise. Processor time, as what else runs on the machine would otherwise be larger than what is measured;
+ratios of two trainings after each other, either first in turn, as the machine's pace changes within minutes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import time
 import warnings
+from statistics import median
 
 import numpy as np
 
@@ -72,13 +74,16 @@ def processor_s(family: str, data: TrainingData, *, health: bool) -> float:
 
 
 def measure(family: str, *, repeats: int) -> tuple[float, float]:
-    """Give the shortest time without and with the watch, measured in turn."""
+    """Give the median time without the watch, and the median ratio of pairs with and without it."""
     data = read_data(family)
     processor_s(family, data, health=True)  # warm-up
-    pairs = [
-        (processor_s(family, data, health=False), processor_s(family, data, health=True)) for _ in range(repeats)
-    ]
-    return min(plain for plain, _ in pairs), min(watched for _, watched in pairs)
+    plain, ratios = [], []
+    for repeat in range(repeats):
+        order = (False, True) if repeat % 2 else (True, False)
+        times = {health: processor_s(family, data, health=health) for health in order}
+        plain.append(times[False])
+        ratios.append(times[True] / times[False])
+    return median(plain), median(ratios)
 
 
 def main() -> None:
@@ -89,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     found = {family: measure(family, repeats=options.repeats) for family in FAMILIES}
-    ratio = {family: watched / plain for family, (plain, watched) in found.items()}
+    ratio = {family: pairs for family, (_, pairs) in found.items()}
     if options.json:
         epoch_s = {family: plain / EPOCHS for family, (plain, _) in found.items()}
         settings = {"epochs": EPOCHS, "repeats": options.repeats}

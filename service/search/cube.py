@@ -74,10 +74,16 @@ class Cube:
             columns[np.arange(len(rows)), self.first_columns[index] + chosen] = 1.0
         return columns
 
-    def inputs(self, rows: Array, epoch: int, *, full: int) -> Array:
-        """Lay the epoch beside the columns, 0 the first, 1 full length, in equal ratios: (N, P) -> (N, C + 1)."""
-        length = 1.0 if full == 1 else math.log(max(1, epoch)) / math.log(full)
-        return np.hstack([self.columns(rows), np.full((len(rows), 1), length)])
+    def inputs(self, rows: Array, epochs: int | Array, *, full: int) -> Array:
+        """Lay the epoch beside the columns, 0 the first, 1 full length, in equal ratios: (N, P) -> (N, C + 1).
+
+        Args:
+            rows: (N, P).
+            epochs: Of all rows, or of each: (N,).
+            full: Full length, in epochs.
+        """
+        lengths = np.log(np.maximum(1, epochs)) / math.log(full) if full > 1 else 1.0
+        return np.column_stack([self.columns(rows), np.broadcast_to(lengths, len(rows))])
 
 
 def _width(parameter: Parameter) -> int:

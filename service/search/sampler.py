@@ -28,9 +28,9 @@ from service.search.forecasting import Forecaster, Scale, one_thread
 from service.search.surrogate import GaussianProcess
 
 POOL = 500  # points that are weighed for each candidate
-LOCAL_SHARE = 0.5  # of them around the best trials, the rest anywhere
+LOCAL_SHARE = 0.5  # of them around the most promising trials, the rest anywhere
 STEP = 0.15  # typical move of a local point, in the width of a range
-NUM_CENTRES = 3  # best trials that local points start from
+NUM_CENTRES = 3  # trials that local points start from: the best, and what is expected to become the best
 NUM_CLIMBED = 3  # best points of the pool that are climbed from
 NUM_CLIMBS = 8  # steps of the climb, each SHRINK times as long as the one before
 NUM_NEIGHBOURS = 10  # of each point in each step of the climb
@@ -164,16 +164,16 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
         self._num_known, self._num_running = len(known), num_running
         chosen = sorted(known, key=lambda t: (-_epochs(t), -t.number))[:MAX_TRIALS]
         points = [(self._row(t), epoch, loss) for t in chosen for epoch, loss in self._measured(t)][:MAX_POINTS]
-        losses = np.array([loss for *_, loss in points])
+        rows, epochs, losses = (np.array(column) for column in zip(*points, strict=True))
         self._scale = Scale(losses)
-        self._x = np.vstack([self._inputs(row[None], epoch) for row, epoch, _ in points])
+        self._x = self._inputs(rows, epochs)
         self._y = self._scale.normalize(losses)
         is_due = len(known) <= FIT_ALWAYS or len(known) >= (1 + FIT_GROWTH) * self._num_fitted
         self._model.fit(self._x, self._y, steps=FIT_STEPS if is_due else 0)
         self._num_fitted = len(known) if is_due else self._num_fitted
         self._believed = []
         self._tree = cKDTree(self._warp(np.array([self._row(t) for t in known])))
-        self._centres = self._best_rows(known)
+        self._centres = self._promising(known)
 
     def _measured(self, trial: FrozenTrial) -> list[tuple[int, float]]:
         """List the best loss up to each rung that a trial reached, and to its end."""
@@ -185,8 +185,8 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
                 found.append((epoch, min(losses)))
         return found
 
-    def _inputs(self, rows: Array, epoch: int) -> Array:
-        return self._cube.inputs(rows, epoch, full=self._rungs[-1])
+    def _inputs(self, rows: Array, epochs: int | Array) -> Array:
+        return self._cube.inputs(rows, epochs, full=self._rungs[-1])
 
     def _row(self, trial: FrozenTrial) -> Array:
         if trial.number not in self._rows:
@@ -203,10 +203,15 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             self._losses[trial.number] = _loss(trial)
         return self._losses[trial.number]
 
-    def _best_rows(self, known: Sequence[FrozenTrial]) -> Array:
-        complete = [t for t in known if t.state is TrialState.COMPLETE] or list(known)
-        complete.sort(key=lambda t: (self._loss(t), t.number))
-        return np.array([self._row(t) for t in complete[:NUM_CENTRES]])
+    def _promising(self, known: Sequence[FrozenTrial]) -> Array:
+        """Give the best trial, and those that the model thinks best at full length, wherever they stopped."""
+        rows = np.array([self._row(t) for t in known])
+        expected, _ = self._model.predict(self._inputs(rows, self._rungs[-1]))
+        complete = [i for i, t in enumerate(known) if t.state is TrialState.COMPLETE] or range(len(known))
+        best = min(complete, key=lambda i: (self._loss(known[i]), known[i].number))
+        others = [i for i in np.argsort(expected, kind="stable").tolist() if i != best]
+        centres: Array = rows[[best, *others[: NUM_CENTRES - 1]]]
+        return centres
 
     def _anywhere(self, count: int) -> Array:
         drawn = self._generator.random((count, len(self._space)))
