@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.blocks.recurrent import RecurrentLayer
-from lightning_modules.fused.cells import CELLS, GRU, Cell
+from lightning_modules.fused.cells import CELLS, GRU, LSTM, Cell
 from lightning_modules.fused.dense import product
+from lightning_modules.fused.lstm import lstm, suits
 from lightning_modules.fused.shapes import by_member
 from lightning_modules.fused.stacked import Stacked
 
@@ -66,19 +67,23 @@ class StackedRNNBase(Stacked):
         """Map (K * B, T, C) to (K * B, T, H), or 2 H."""
         weight = self.get_parameter("weight_ih_l0")
         num_members = len(weight)
-        rows = Rows(lengths.reshape(num_members, -1), x.shape[1], weight.dtype)
         with torch.autocast(x.device.type, enabled=False):
             own = by_member(x.to(weight.dtype), num_members)
-            directions = ("", "_reverse") if self.bidirectional else ("",)
-            parts = [self._direction(own, rows, suffix) for suffix in directions]
+            parts = self._directions(own, lengths.reshape(num_members, -1))
             return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=3)).flatten(0, 1)
 
-    def _direction(self, x: Tensor, rows: Rows, suffix: str) -> Tensor:
-        """Run one direction over (K, B, T, C); gives (K, B, T, H)."""
+    def _directions(self, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Run every direction over (K, B, T, C); gives (K, B, T, H) each."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        parameters = [self.get_parameter(f"{name}_l0{suffix}") for name in names]
-        out: Tensor = _Loop.apply(x, *parameters, rows, self.cell, suffix != "")  # type: ignore[no-untyped-call]
-        return out
+        suffixes = ("", "_reverse") if self.bidirectional else ("",)
+        parameters = [[self.get_parameter(f"{name}_l0{suffix}") for name in names] for suffix in suffixes]
+        if isinstance(self.cell, LSTM) and suits(x, lengths, hidden_size=self.hidden_size):
+            return [lstm(x, lengths, own, backwards=index == 1) for index, own in enumerate(parameters)]
+        rows = Rows(lengths, x.shape[2], x.dtype)
+        return [
+            _Loop.apply(x, *own, rows, self.cell, index == 1)  # type: ignore[no-untyped-call]
+            for index, own in enumerate(parameters)
+        ]
 
 
 class StackedRecurrentLayer(nn.Module):

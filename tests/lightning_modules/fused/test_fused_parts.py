@@ -9,12 +9,13 @@ import torch
 from cohorts import SMALL, how, make_data, one_by_one, together
 from torch import Tensor, nn
 
+from lightning_modules.blocks.recurrent import RecurrentLayer
 from lightning_modules.fused.cells import CELLS
 from lightning_modules.fused.losses import _CrossEntropy
 from lightning_modules.fused.noise import Noise
 from lightning_modules.fused.optimizers import StackedOptimizer
 from lightning_modules.fused.parameters import FlatParameters
-from lightning_modules.fused.recurrent import Rows, StackedRNNBase, _Loop
+from lightning_modules.fused.recurrent import Rows, StackedRecurrentLayer, StackedRNNBase, _Loop
 from lightning_modules.fused.stacking import stack
 from lightning_modules.optimizers import OPTIMIZERS, make_optimizer
 from lightning_modules.recipe import Recipe
@@ -48,6 +49,25 @@ def test_members_taken_a_few_at_a_time_are_as_all_at_once(kind: Any, monkeypatch
     whole = stacked(x, lengths)
     monkeypatch.setattr("lightning_modules.fused.recurrent._CACHE_BYTES", 1)
     torch.testing.assert_close(stacked(x, lengths), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shortest", [1, 9, 12])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_wide_lstm_is_as_each_members_own(shortest: int, bidirectional: bool) -> None:
+    """By the processor's kernel where rows are nearly full, else by the loop: outputs and gradients."""
+    torch.manual_seed(0)
+    alone = [RecurrentLayer("lstm", 3, 64, bidirectional=bidirectional) for _ in range(2)]
+    stacked = StackedRecurrentLayer(alone)
+    x, lengths = torch.randn(10, 12, 3), torch.randint(shortest, 13, (10,))
+    ours, weight = needs(x, torch.randn(10, 12, 128 if bidirectional else 64))
+    theirs = ours.detach().clone().requires_grad_()
+    (stacked(ours, lengths) * weight).sum().backward()
+    parts = [layer(rows, own) for layer, rows, own in zip(alone, theirs.split(5), lengths.split(5), strict=True)]
+    (torch.cat(parts) * weight).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+    for name, parameter in stacked.cell.named_parameters():
+        expected = torch.stack([layer.cell.get_parameter(name).grad for layer in alone])
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_gradient_of_cross_entropy_is_right() -> None:
