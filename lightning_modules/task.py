@@ -117,10 +117,18 @@ class SupervisedTask(pl.LightningModule):
         logits: Tensor = self.network(inputs)
         return logits
 
-    def on_train_epoch_start(self) -> None:
-        """Log the learning rate and start the epoch's mean anew, also after one that was cut off."""
-        self._thaw.start_epoch(self.current_epoch)
+    def start_epoch(self, epoch: int) -> None:
+        """Thaw what is due, and start the epoch's mean anew, also after one that was cut off; counts from 0."""
+        self._thaw.start_epoch(epoch)
         self._train_loss = MeanLoss()
+
+    def end_epoch(self) -> Tensor:
+        """Give the mean loss of the epoch's steps."""
+        return self._train_loss.pop()
+
+    def on_train_epoch_start(self) -> None:
+        """Log the learning rate and start the epoch."""
+        self.start_epoch(self.current_epoch)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -132,7 +140,7 @@ class SupervisedTask(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss of the epoch's steps."""
-        self.log("train_loss", self._train_loss.pop())
+        self.log("train_loss", self.end_epoch())
 
     def on_validation_epoch_start(self) -> None:
         """Start anew, also after a validation that was cut off."""
@@ -144,7 +152,13 @@ class SupervisedTask(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the metrics of the whole split."""
-        self._log_evaluation("val", self.val_metrics)
+        self.log_dict(self.validation_values())
+
+    def validation_values(self) -> dict[str, Tensor]:
+        """Give the loss and the metrics of the validation split, once all its batches have been scored."""
+        return {
+            name: value for name, value in self._evaluation("val", self.val_metrics).items() if value.ndim == 0
+        }
 
     def on_test_epoch_start(self) -> None:
         """Start anew, also after a test that was cut off."""
@@ -156,7 +170,9 @@ class SupervisedTask(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the loss and the metrics of the whole split."""
-        self._log_evaluation("test", self.test_metrics)
+        values = self._evaluation("test", self.test_metrics)
+        self.log_dict({name: value for name, value in values.items() if value.ndim == 0})
+        self.test_report = {name: value for name, value in values.items() if value.ndim > 0}
 
     def predict_step(self, batch: Batch | Inputs, batch_idx: int = 0) -> Tensor:
         """Give probabilities, (B, num_classes), or values in the target's own unit, (B,).
@@ -206,12 +222,10 @@ class SupervisedTask(pl.LightningModule):
         self._evaluation_loss.update(self.loss(logits, target), len(target))
         metrics.update(logits, target)
 
-    def _log_evaluation(self, split: str, metrics: MetricCollection) -> None:
+    def _evaluation(self, split: str, metrics: MetricCollection) -> dict[str, Tensor]:
         values = {"loss": self._evaluation_loss.pop(), **metrics.compute()}
-        self.log_dict({f"{split}_{name}": value for name, value in values.items() if value.ndim == 0})
-        if split == "test":
-            self.test_report = {f"test_{name}": value for name, value in values.items() if value.ndim > 0}
         metrics.reset()
+        return {f"{split}_{name}": value for name, value in values.items()}
 
 
 def build_task(

@@ -20,6 +20,8 @@ from lightning_modules.health_watch import HealthWatch
 from lightning_modules.process import plain_interrupts, quiet_process
 from lightning_modules.trial import EpochSeed, Mode, TrialRecord, TrialState
 
+NO_BATCHES = "an epoch has at least one training batch, got none: give more rows or a smaller batch_size"
+
 Accelerator = Literal["cpu", "cuda"]
 Precision = Literal["32", "bf16", "64"]
 
@@ -124,16 +126,7 @@ def train(
     started = time.perf_counter()
     cuda = settings.accelerator == "cuda"
     memory = MemoryCheckpointIO(checkpoint)
-    record = TrialRecord(
-        metric=settings.metric,
-        mode=settings.mode,
-        start_epoch=start_epoch,
-        end_epoch=end_epoch,
-        max_epochs=settings.max_epochs,
-        patience=settings.patience,
-        min_delta=settings.min_delta,
-        health=HealthWatch() if settings.health else None,
-    )
+    record = make_record(settings, start_epoch=start_epoch, end_epoch=end_epoch, health=settings.health)
     with quiet_process(num_threads=settings.num_threads, cuda=cuda):
         if settings.precision == "64":
             module.double()  # Lightning does so after it has loaded a checkpoint: into 32 bits
@@ -144,9 +137,7 @@ def train(
         trainer.save_checkpoint(MEMORY)
     assert isinstance(memory.content, bytes)
     if not record.measurements:
-        raise ValueError(
-            "an epoch has at least one training batch, got none: give more rows or a smaller batch_size"
-        )
+        raise ValueError(NO_BATCHES)
     stopped_itself = record.state == "running" and record.epoch < end_epoch  # a callback of the module's own
     return TrainingOutcome(
         state="completed" if stopped_itself else record.state,
@@ -208,6 +199,29 @@ def check_epochs(settings: TrainingSettings, start: int, end: int, checkpoint: b
             f"training starts from nothing at epoch 0 and from a checkpoint at any later one, got {start=} "
             f"{'without' if checkpoint is None else 'with'} a checkpoint: give both or none"
         )
+
+
+def make_record(
+    settings: TrainingSettings, *, start_epoch: int, end_epoch: int, health: bool = False
+) -> TrialRecord:
+    """Make the record of a piece of a trial.
+
+    Args:
+        settings: Of the trial.
+        start_epoch: Epochs trained so far.
+        end_epoch: Epochs to train to.
+        health: Whether it watches the network as a callback of a Trainer.
+    """
+    return TrialRecord(
+        metric=settings.metric,
+        mode=settings.mode,
+        start_epoch=start_epoch,
+        end_epoch=end_epoch,
+        max_epochs=settings.max_epochs,
+        patience=settings.patience,
+        min_delta=settings.min_delta,
+        health=HealthWatch() if health else None,
+    )
 
 
 def make_trainer(

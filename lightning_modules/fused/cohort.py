@@ -22,9 +22,8 @@ from lightning_modules.fused.memory import kept_memory
 from lightning_modules.process import quiet_process
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
-from lightning_modules.training import TrainingOutcome, TrainingSettings, check_epochs
+from lightning_modules.training import TrainingOutcome, TrainingSettings, check_epochs, make_record
 from lightning_modules.transfer import Start
-from lightning_modules.trial import TrialRecord
 
 _MAX_DEVICE_BYTES = 2**30  # data up to this size lives on the GPU: no batch is transferred
 
@@ -139,15 +138,7 @@ def _build(
             )
         if settings.precision == "64":
             task.double()
-        record = TrialRecord(
-            metric=settings.metric,
-            mode=settings.mode,
-            start_epoch=epochs[0],
-            end_epoch=epochs[1],
-            max_epochs=settings.max_epochs,
-            patience=settings.patience,
-            min_delta=settings.min_delta,
-        )
+        record = make_record(settings, start_epoch=epochs[0], end_epoch=epochs[1])
         member = Member(task.to(settings.accelerator), record, position=position)
         if spec.checkpoint is not None:
             member.load(read_checkpoint(spec.checkpoint))

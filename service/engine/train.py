@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from lightning_modules.augmentation import make_augmentation
 from lightning_modules.data import ArrayDataModule, Augment, DiskArray, Split, TrainingData, batches
 from lightning_modules.families import FAMILIES, split_settings
-from lightning_modules.fused import CohortMember, train_cohort
+from lightning_modules.fused import CohortMember, can_train_lean, train_cohort, train_lean
 from lightning_modules.metrics import name_classes
 from lightning_modules.seeding import seeded
 from lightning_modules.task import SupervisedTask, build_task
@@ -201,7 +201,9 @@ def _result(member: Member, outcome: TrainingOutcome) -> MemberResult:
 def _train_member(context: LegContext, leg: Leg, member: Member) -> TrainingOutcome:
     with seeded(member.seed, cuda=context.use_gpu):
         module, datamodule = build_trial(context, member.params, seed=member.seed)
-    return train(
+    # The same to the bit; who trains a trial is no part of its result.
+    training: Any = train_lean if can_train_lean(module, datamodule, context.training) else train
+    outcome: TrainingOutcome = training(
         module,
         datamodule,
         settings=context.training,
@@ -210,6 +212,7 @@ def _train_member(context: LegContext, leg: Leg, member: Member) -> TrainingOutc
         end_epoch=leg.end_epoch,
         checkpoint=member.checkpoint,
     )
+    return outcome
 
 
 def build_trial(

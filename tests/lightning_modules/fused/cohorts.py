@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from lightning_modules.fused.noise import Noise
 from lightning_modules.seeding import epoch_seed, seeded
 from lightning_modules.task import build_task
 from lightning_modules.training import TrainingOutcome, TrainingSettings, train
+from lightning_modules.transfer import Start
 
 EPOCHS = 3
 ROWS, VALIDATION_ROWS, CLASSES = 36, 13, 3  # batches of 8, and a last one of 4
@@ -114,8 +115,10 @@ def one_by_one(
     start_epoch: int = 0,
     end_epoch: int = EPOCHS,
     checkpoint: bytes | None = None,
+    start: Start | None = None,
+    by: Callable[..., TrainingOutcome] = train,
 ) -> TrainingOutcome:
-    """Train a member alone, as the service does."""
+    """Train a member alone, with Lightning's Trainer or otherwise."""
     with seeded(seed):
         _, recipe = split_settings(family, values)
         augment = make_augmentation(recipe, data, seed=seed)
@@ -127,8 +130,9 @@ def one_by_one(
             max_epochs=settings.max_epochs,
             steps_per_epoch=loader.steps_per_epoch,
             auroc=settings.metric == "val_auroc",
+            start=start,
         )
-    return train(
+    return by(
         task,
         loader,
         settings=settings,
