@@ -3,7 +3,7 @@
     python -m benchmarks.health --json
 
 Trains the default MLP and CNN on the digits and the default RNN on drawn texts, again and again with and without
-the watch in turn. The last line of standard output is
+the watch in turn, as the service trains them (`train_lean`). The last line of standard output is
 
     {"ratio": {"mlp": ..., "cnn": ..., "rnn": ...}, "epoch_s": {...}, "settings": {...}}
 
@@ -23,9 +23,10 @@ from statistics import median
 import numpy as np
 
 from lightning_modules.data import ArrayDataModule, BuiltinSource, DataInfo, Split, TrainingData
+from lightning_modules.fused import train_lean
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
-from lightning_modules.training import TrainingSettings, train
+from lightning_modules.training import TrainingSettings
 from search_spaces import get_space
 
 EPOCHS = 10
@@ -69,7 +70,7 @@ def processor_s(family: str, data: TrainingData, *, health: bool) -> float:
         task = build_task(family, settings, data.info, max_epochs=EPOCHS, steps_per_epoch=steps)
     how = TrainingSettings(metric="val_loss", mode="min", max_epochs=EPOCHS, health=health)
     began = time.process_time()
-    train(task, datamodule, settings=how, seed=0, start_epoch=0, end_epoch=EPOCHS, checkpoint=None)
+    train_lean(task, datamodule, settings=how, seed=0, start_epoch=0, end_epoch=EPOCHS, checkpoint=None)
     return time.process_time() - began
 
 
