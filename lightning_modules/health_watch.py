@@ -95,7 +95,8 @@ def gradient_owners(module: nn.Module) -> dict[nn.Parameter, str]:
 def gradient_norm(gradients: list[Tensor]) -> Tensor:
     """Take the norm of all of a layer's gradients together, a scalar."""
     norms = [torch.linalg.vector_norm(gradient.detach(), dtype=_wide(gradient)) for gradient in gradients]
-    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    return norm
 
 
 def _wide(x: Tensor) -> torch.dtype:
