@@ -109,7 +109,7 @@ def activation_values(layer: str, part: nn.Module, x: Tensor) -> dict[str, Tenso
         return {}
     x = x.detach().to(_wide(x))
     mean = x.mean()
-    # In two passes, each of which uses the whole processor: torch's std takes fifteen times as long on the CPU.
+    # In two vectorized passes: torch's std takes up to fifteen times as long on the CPU (131,072 values).
     std = torch.linalg.vector_norm(x - mean) / (x.numel() - 1) ** 0.5
     found = {MEAN + layer: mean, STD + layer: std}
     if isinstance(part, _DIES) and x.ndim > 1:

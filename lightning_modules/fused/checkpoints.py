@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import pytorch_lightning as pl
@@ -76,9 +76,9 @@ class CheckpointWriter:
         loop.val_loop.batch_progress.is_last_batch = self._validation_batches > 0
 
 
-@cache
+@lru_cache(maxsize=1)
 def _trainer(settings: TrainingSettings) -> tuple[pl.Trainer, MemoryCheckpointIO]:
-    """Make a Trainer once a process: Lightning looks for plugins among all installed packages, for 12 ms."""
+    """Make a Trainer once a job: Lightning looks for plugins among all installed packages, for 12 ms."""
     memory = MemoryCheckpointIO()
     return make_trainer(settings, memory, callbacks=[], checkpointing=False), memory
 
