@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.errors import InvalidSpecError, NotFoundError
+from service.errors import ConflictError, InvalidSpecError, NotFoundError
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -18,6 +18,17 @@ SAFETENSORS = "model.safetensors"
 def checksum(path: Path) -> str:
     """Hash a file (SHA-256, hex)."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_free(folder: Path) -> Path:
+    """Check that a bundle can be written to a folder.
+
+    Raises:
+        ConflictError: Something stands there.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise ConflictError(f"a bundle is written to a new folder, {folder} exists: choose another with --to")
+    return folder
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
@@ -52,7 +53,14 @@ def serve(settings: Settings) -> None:
             timeout_graceful_shutdown=int(settings.shutdown_s),
             timeout_keep_alive=30,
         )
+        _spare_the_collector()
         ApiServer(config, app).run()
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from what was imported: a pass over it stops all requests for 0.1 s."""
+    gc.collect()
+    gc.freeze()
 
 
 def _set_up_logs() -> None:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from service.bundle_files import check_free
 from service.cli.places import Place, ask_server
 from service.cli.records import JobLike, StageLike, TallyLike, TrialLike
 from service.cli.results import trial_record
@@ -126,6 +127,8 @@ class HomeReader:
 
     def export(self, job: JobLike, to: Path | None) -> Path:
         """Write the bundle again, from the record."""
+        if to is not None:
+            to = check_free(to.expanduser().absolute())  # before the imports and the data, which take seconds
         from service.exports import export_again
 
         return export_again(self.store, self.store.job(job.id), home=self.home, to=to)

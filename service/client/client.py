@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from service.bundle_files import check_free
 from service.client.answers import Answers
 from service.client.errors import ServerUnreachableError
 from service.client.events import Event
@@ -34,7 +35,7 @@ from service.client.models import (
 )
 from service.client.spec_body import SpecLike, spec_body
 from service.client.transport import Transport
-from service.client.unpacking import check_free, unpack_bundle
+from service.client.unpacking import unpack_bundle
 from service.client.watching import Watch
 from service.errors import NotFoundError
 

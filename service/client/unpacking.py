@@ -7,20 +7,9 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from service.bundle_files import MANIFEST, read_manifest
+from service.bundle_files import MANIFEST, check_free, read_manifest
 from service.client.errors import NotTuneladderError
-from service.errors import ConflictError, TuneladderError
-
-
-def check_free(folder: Path) -> Path:
-    """Check that a bundle can be written to a folder.
-
-    Raises:
-        ConflictError: Something stands there.
-    """
-    if folder.exists() or folder.is_symlink():
-        raise ConflictError(f"a bundle is written to a new folder, {folder} exists: choose another with --to")
-    return folder
+from service.errors import TuneladderError
 
 
 def unpack_bundle(archive: IO[bytes], folder: Path) -> Path:

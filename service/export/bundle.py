@@ -31,8 +31,8 @@ from lightning_modules.errors import ConfigError
 from lightning_modules.families import FAMILIES
 from lightning_modules.task import build_task
 from lightning_modules.uncertainty import predict_spread
-from service.bundle_files import CHECKPOINT, FORMAT, MANIFEST, SAFETENSORS, checksum, read_manifest
-from service.errors import ConflictError, InvalidSpecError
+from service.bundle_files import CHECKPOINT, FORMAT, MANIFEST, SAFETENSORS, check_free, checksum, read_manifest
+from service.errors import InvalidSpecError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,8 @@ def write_bundle(contents: BundleContents, folder: Path, *, replace: bool) -> Pa
     Raises:
         ConflictError: Something stands there and may not be replaced.
     """
-    if folder.exists() and not (replace and (folder / MANIFEST).exists()):
-        raise ConflictError(f"a bundle is written to a new folder, {folder} exists: choose another with --to")
+    if not (replace and (folder / MANIFEST).exists()):
+        check_free(folder)
     half = folder.with_name(f".{folder.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
+import select
 import sqlite3
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from service.errors import InvalidSpecError
 
 BUSY_TIMEOUT_S = 30  # how long a writer waits for another one; the longest write here takes milliseconds
+FRESH_S = 1.0  # a server that was reached so lately is taken to be there still, unless it said that it ends
 EXAMPLES = "sqlite:////data/store.db or postgresql://user:password@host/database"
+
+_USED_AT = "used_at"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +92,12 @@ def _postgres_engine(parsed: URL, options: PostgresOptions) -> Engine:
         raise InvalidSpecError(
             f"a store on PostgreSQL names its database, got {parsed.render_as_string()!r}: write {EXAMPLES}"
         )
-    return create_engine(
+    engine = create_engine(
         parsed,
         pool_size=options.pool_size,
         max_overflow=options.max_overflow,
         pool_timeout=options.pool_timeout_s,
-        pool_pre_ping=True,  # a server that was restarted costs no error
+        pool_use_lifo=True,  # few connections do the work: those are fresh, see _check_connection
         connect_args={
             "connect_timeout": options.connect_timeout_s,
             "application_name": "tuneladder",
@@ -101,6 +109,36 @@ def _postgres_engine(parsed: URL, options: PostgresOptions) -> Engine:
         },
         json_serializer=to_json,
     )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_check_connection, engine.dialect))
+    return engine
+
+
+def _note_use(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _check_connection(
+    dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
+) -> None:
+    """Have a server that was restarted cost no error.
+
+    `pool_pre_ping` would cost each question one more message. A connection in constant use is asked only where
+    its server has said something unasked, which is that it ends.
+    """
+    is_fresh = time.monotonic() - record.info.get(_USED_AT, math.inf) < FRESH_S
+    if is_fresh and not _has_something_to_read(connection):
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error  # the pool connects anew
+
+
+def _has_something_to_read(connection: Any) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _sqlite_engine(parsed: URL) -> Engine:

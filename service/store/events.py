@@ -29,7 +29,7 @@ class Events(Database):
             NotFoundError: The job is not there.
         """
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.number > after)
-        with self._reading() as session:
+        with self._asking() as session:
             rows = session.scalars(query.order_by(EventRow.number).limit(limit)).all()
             if not rows:
                 get_job(session, job_id)
@@ -44,5 +44,5 @@ class Events(Database):
         Jobs that are not there are left out.
         """
         query = select(JobRow.id, JobRow.num_events).where(JobRow.id.in_(job_ids))
-        with self._reading() as session:
+        with self._asking() as session:
             return dict(session.execute(query).all())

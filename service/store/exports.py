@@ -127,7 +127,7 @@ class Exports(Database):
         Raises:
             NotFoundError: The job has no such bundle.
         """
-        with self._reading() as session:
+        with self._asking() as session:
             row = session.get(ExportRow, export_id)
             if row is None or row.job_id != job_id:
                 raise NotFoundError(f"job {job_id} has no export {export_id}: its exports list them")

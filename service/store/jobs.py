@@ -117,7 +117,7 @@ class Jobs(Database):
     def find_job_by_key(self, owner: str, key: str) -> JobRecord | None:
         """Find the job that an idempotency key of this owner made."""
         query = select(JobRow).where(JobRow.owner == owner, JobRow.idempotency_key == key)
-        with self._reading() as session:
+        with self._asking() as session:
             row = session.scalars(query).one_or_none()
             return None if row is None else job_record(row)
 
@@ -131,7 +131,7 @@ class Jobs(Database):
         Raises:
             NotFoundError: No job has it, or several do.
         """
-        with self._reading() as session:
+        with self._asking() as session:
             row = session.get(JobRow, id_or_prefix)
             if row is not None and owner in (None, row.owner):
                 return job_record(row)
@@ -155,7 +155,7 @@ class Jobs(Database):
         query = (
             select(JobRow).where(JobRow.spec_fingerprint == spec_fingerprint).order_by(JobRow.id.desc()).limit(1)
         )
-        with self._reading() as session:
+        with self._asking() as session:
             row = session.scalars(query).one_or_none()
             return None if row is None else job_record(row)
 

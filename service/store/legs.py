@@ -99,7 +99,7 @@ class Legs(Database):
             .where(MeasurementRow.job_id == job_id, MeasurementRow.trial == trial, MeasurementRow.epoch > after)
             .order_by(MeasurementRow.epoch)
         )
-        with self._reading() as session:
+        with self._asking() as session:
             get_job(session, job_id)
             get_trial(session, job_id, trial)
             return tuple(measurement_record(row) for row in session.scalars(query))
@@ -119,7 +119,7 @@ class Legs(Database):
             .where(TrialRow.job_id == job_id, TrialRow.number.in_(trials))
         )
         found: dict[int, tuple[TimedMeasurement, ...]] = dict.fromkeys(trials, ())
-        with self._reading() as session:
+        with self._asking() as session:
             for row in session.execute(query):
                 found[row.trial] = (measurement_record(row),)
         return found
@@ -132,7 +132,7 @@ class Legs(Database):
             .order_by(MeasurementRow.trial, MeasurementRow.epoch)
         )
         found: dict[int, list[TimedMeasurement]] = {number: [] for number in trials}
-        with self._reading() as session:
+        with self._asking() as session:
             for row in session.execute(query):
                 found[row.trial].append(measurement_record(row))
         return {number: tuple(measured) for number, measured in found.items()}

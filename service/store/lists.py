@@ -58,7 +58,7 @@ class Lists(Database):
         """
         wanted = _wanted(state, states, owner, name)
         query = _page(select(JobRow).where(*wanted), limit, after, sort, descending)
-        with self._reading() as session:
+        with self._asking() as session:
             return tuple(job_record(row) for row in session.scalars(query))
 
     def job_rows(
@@ -76,7 +76,7 @@ class Lists(Database):
         """List jobs without their documents; takes what `jobs` takes, and is several times as fast."""
         wanted = _wanted(state, states, owner, name)
         query = _page(select(*SUMMARY_COLUMNS).where(*wanted), limit, after, sort, descending)
-        with self._reading() as session:
+        with self._asking() as session:
             return tuple(job_summary(row) for row in session.execute(query))
 
     def tallies(self, job_ids: Collection[str]) -> dict[str, Tally]:
@@ -94,7 +94,7 @@ class Lists(Database):
             .group_by(TrialRow.job_id)
         )
         tallies = dict.fromkeys(job_ids, Tally())
-        with self._reading() as session:
+        with self._asking() as session:
             for row in session.execute(query):
                 tallies[row.job_id] = Tally(
                     num_trials=row.num_trials, num_epochs=int(row.num_epochs), best_value=row.best_value
@@ -104,7 +104,7 @@ class Lists(Database):
     def num_jobs(self, *, owner: str | None = None) -> dict[JobState, int]:
         """Count the jobs in each state."""
         query = select(JobRow.state, func.count()).where(*_wanted(None, None, owner, None)).group_by(JobRow.state)
-        with self._reading() as session:
+        with self._asking() as session:
             found = {JobState(state): count for state, count in session.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
 

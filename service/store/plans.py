@@ -177,7 +177,7 @@ class Plans(Database):
             .order_by(TrialRow.number)
             .limit(limit)
         )
-        with self._reading() as session:
+        with self._asking() as session:
             get_job(session, job_id)
             return tuple(trial_record(row) for row in session.scalars(query))
 
@@ -187,7 +187,7 @@ class Plans(Database):
         Raises:
             NotFoundError: The job has no such trial.
         """
-        with self._reading() as session:
+        with self._asking() as session:
             get_job(session, job_id)
             return trial_record(get_trial(session, job_id, number))
 

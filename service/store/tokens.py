@@ -73,7 +73,7 @@ class Tokens(Database):
         Its last use is written at most once a minute.
         """
         now = self._clock()
-        with self._reading() as session:
+        with self._asking() as session:
             row = session.scalars(select(TokenRow).where(TokenRow.hash == _hash(secret))).one_or_none()
             if row is None or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
                 return None

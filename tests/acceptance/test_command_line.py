@@ -34,20 +34,6 @@ def test_a_finished_job_shows_its_result_without_training(
     assert (undisturbed[0].story(), undisturbed[0].legs()) == before
 
 
-def test_new_makes_another_job_with_the_same_result(product: Product) -> None:
-    home = product.folder / "home"
-    spec = product.write_spec(SMALL | {"budget": {"epochs": 8, "max_epochs_per_trial": 2}})
-    arguments = ["run", spec, "--home", home, "--engine", "local", "--json"]
-    first, second = product.run(*arguments).json, product.run(*arguments, "--new").json
-    assert first["job_id"] != second["job_id"]
-    assert first["best"] == second["best"]
-    assert first["test"] == second["test"]
-    listed = ask(product, home, "jobs")
-    assert [job["job_id"] for job in listed] == [second["job_id"], first["job_id"]]
-    assert Path(first["bundle"]).is_dir()
-    assert first["bundle"] != second["bundle"]
-
-
 def test_a_second_process_on_the_same_job_is_refused_and_told_who_runs_it(product: Product) -> None:
     home = product.folder / "home"
     record = Record(home)

@@ -1,4 +1,4 @@
-"""Trials that diverge or raise end alone; a job in which all of them do ends failed and says why."""
+"""Trials that diverge or raise end alone, and a module is mended between two commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from product import Product, Record
+from product import Product
 
 OWN: dict[str, Any] = {
     "name": "own",
@@ -45,45 +45,6 @@ def test_trials_that_diverge_or_raise_end_alone_and_the_job_goes_on(shop: Produc
         assert rate < 0
         assert trial["message"] == f"RuntimeError: a rate is positive, got {rate:.1f} (in __init__, people.py:21)"
     ended.assert_nothing_runs()
-
-
-def test_an_infinite_loss_in_a_later_epoch_diverges_and_keeps_what_was_measured(shop: Product) -> None:
-    space = {"inf_at": {"choices": [1, 2, 99]}}
-    spec = shop.write_spec(
-        OWN | {"search": OWN["search"] | {"space": space}, "budget": {"epochs": 30, "max_epochs_per_trial": 4}}
-    )
-    shop.run("run", spec, "--home", "home", "--engine", "local", "--json")
-    trials = shop.run("trials", "--home", "home", "--json").json
-    assert {(t["params"]["inf_at"], t["state"], t["epochs"]) for t in trials} == {
-        (1, "diverged", 2),
-        (2, "diverged", 3),
-        (99, "completed", 4),
-    }
-
-
-@pytest.mark.parametrize(
-    ("range_", "state", "why"),
-    [
-        ({"low": -2.0, "high": -1.0}, "failed", r"RuntimeError: a rate is positive, got -"),
-        ({"low": 1.5, "high": 2.0}, "diverged", r"no trial gave a finite val_loss"),
-    ],
-    ids=["raise", "diverge"],
-)
-def test_a_job_in_which_every_trial_fails_says_why(
-    range_: dict[str, float], state: str, why: str, shop: Product
-) -> None:
-    search = OWN["search"] | {"space": {"rate": range_}, "strategy": "ladder"}
-    spec = shop.write_spec(OWN | {"search": search, "checks": {"overfit": False}})
-    ended = shop.run("run", spec, "--home", "home", "--engine", "local", "--json", code=1)
-
-    assert ended.json["state"] == "failed"
-    assert why in ended.json["message"]
-    assert ended.err.count("error: ") == 1
-    assert f"error: {ended.json['message']}" in ended.err
-    assert "Traceback" not in ended.err
-    assert Record(shop.folder / "home").states() == ["failed"]
-    assert {t["state"] for t in shop.run("trials", "--home", "home", "--json").json} == {state}
-    assert why in shop.run("best", "--home", "home", code=2).err
 
 
 def test_a_mended_module_runs_where_it_failed_before(shop: Product) -> None:

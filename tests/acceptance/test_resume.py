@@ -57,7 +57,7 @@ def test_a_job_that_is_killed_again_and_again_ends_like_one_left_alone(
     arguments = ["run", product.write_spec(SMALL), "--home", home, "--engine", "local", "--json"]
     record = Record(home)
 
-    points = [1, total // 2, total]
+    points = [total // 2, total]
     snapshots = [kill_when(product, record, arguments, legs=legs) for legs in points]
     ended = product.run(*arguments)
 
@@ -85,6 +85,7 @@ def test_a_job_on_ray_that_is_killed_leaves_nothing_and_ends_like_one_left_alone
     ended.assert_nothing_runs()
 
 
+@pytest.mark.long
 def test_one_slot_gives_the_same_trials_as_two_and_as_no_ray_at_all(
     product: Product, undisturbed: tuple[Record, Any]
 ) -> None:

@@ -31,11 +31,3 @@ def test_a_job_that_ran_out_of_time_did_what_the_unlimited_one_does_first(produc
         assert set(limited.rows(query)) <= set(unlimited.rows(query))
     states = {state for (state,) in limited.rows("SELECT state FROM trials")}
     assert states <= {"completed", "stopped", "cancelled"}
-
-
-def test_a_job_with_no_time_for_a_single_leg_says_so(product: Product) -> None:
-    spec = product.write_spec(LONG | {"budget": LONG["budget"] | {"wall_clock": 0.001}})
-    ended = product.run("run", spec, "--home", "home", "--engine", "local", "--json", code=1)
-    assert ended.json["state"] == "failed"
-    assert "raise budget.wall_clock" in ended.json["message"]
-    assert ended.err.count("error: ") == 1

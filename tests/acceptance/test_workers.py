@@ -247,9 +247,7 @@ def test_a_worker_that_was_asleep_records_nothing_of_a_job_that_another_one_has(
     job_id = workplace.submit(SMALL)
     sleeper = workplace.worker("anna", lease_s=2)
     workplace.wait_for_legs(job_id, 3, worker=sleeper)
-    asleep = sleeper.tree()
-    for process in asleep:
-        process.suspend()
+    asleep = workplace.put_to_sleep(sleeper)
     other = workplace.worker("bert", lease_s=2)
     wait_until(lambda: workplace.job(job_id).worker == "bert", what="the other one has taken it", process=other)
     for process in asleep:

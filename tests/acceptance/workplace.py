@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +58,28 @@ class Workplace:
             **{f"TUNELADDER_{key.upper()}": str(value) for key, value in given.items()},
         }
         return self.product.start("worker", "--home", self.home)
+
+    def put_to_sleep(self, worker: Started) -> list[psutil.Process]:
+        """Stop a worker and its children where they stand, though not in a write to a SQLite file.
+
+        Whoever sleeps there keeps everybody from writing. PostgreSQL ends such a transaction by itself.
+        """
+        while True:
+            tree = worker.tree()
+            for process in tree:
+                process.suspend()
+            if self._can_be_written():
+                return tree
+            for process in tree:
+                process.resume()
+
+    def _can_be_written(self) -> bool:
+        with closing(sqlite3.connect(self.home / "tuneladder.db", timeout=0)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def job(self, job_id: str) -> JobRecord:
         return self.store.job(job_id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -37,3 +39,29 @@ def test_quiet_says_nothing_but_the_result(tuneladder: Command, tmp_path: Path) 
     assert answer.code == 0
     assert answer.err == ""
     assert answer.out.startswith("job ")
+
+
+def test_new_makes_another_job_with_the_same_result(tuneladder: Command, tmp_path: Path) -> None:
+    spec = GOOD | {
+        "search": {"rungs": {"min_epochs": 1, "reduction_factor": 2}, "candidates": 3},
+        "budget": {"epochs": 8, "max_epochs_per_trial": 2},
+        "early_stopping": {"patience": 2},
+        "resources": {"cohort_size": 2},
+        "seed": 3,
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+
+    def ask(*arguments: str) -> Any:
+        answer = tuneladder(*arguments, "--home", "home", "--json")
+        assert answer.code == 0, answer.err
+        return json.loads(answer.out.splitlines()[-1])
+
+    first = ask("run", "spec.yaml", "--engine", "local")
+    second = ask("run", "spec.yaml", "--engine", "local", "--new")
+    assert first["job_id"] != second["job_id"]
+    assert first["best"] == second["best"]
+    assert first["test"] == second["test"]
+    listed = ask("jobs")
+    assert [job["job_id"] for job in listed] == [second["job_id"], first["job_id"]]
+    assert Path(first["bundle"]).is_dir()
+    assert first["bundle"] != second["bundle"]

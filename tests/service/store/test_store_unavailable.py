@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from story import queued_job
 
 from service.errors import InvalidSpecError, StoreUnavailableError, TuneladderError
-from service.store import PostgresOptions, Store
+from service.store import PostgresOptions, Store, engines
 from service.store.engines import make_engine
 
 PASSWORD = "correct-horse"
@@ -141,8 +141,12 @@ def test_a_lock_that_is_held_too_long_is_an_error_for_people(postgres_url: str) 
         assert store.pause_job(job.id).state == "paused"
 
 
-def test_a_server_that_was_restarted_is_used_again(postgres_server: PostgresServer, postgres_url: str) -> None:
+@pytest.mark.parametrize("fresh_s", [0.0, 60.0], ids=["long-unused", "just-used"])
+def test_a_server_that_was_restarted_is_used_again(
+    fresh_s: float, postgres_server: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All connections of the pool are cut behind its back."""
+    monkeypatch.setattr(engines, "FRESH_S", fresh_s)
     with Store.open(postgres_url) as store:
         job = queued_job(store)
         postgres_server.execute(
