@@ -24,6 +24,7 @@ def ask(product: Product, home: Path, *arguments: str) -> Any:
     return product.run(*arguments, "--home", home, "--json").json
 
 
+@pytest.mark.long
 def test_a_finished_job_shows_its_result_without_training(
     product: Product, finished: Path, undisturbed: tuple[Record, Any]
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_reader_that_leaves_early_is_no_error(product: Product, finished: Path
         process.wait()
 
 
+@pytest.mark.long
 def test_a_home_may_have_spaces_and_a_long_path(product: Product) -> None:
     """Ray's sockets have paths of at most 107 bytes: the home must not be a part of them."""
     home = product.folder / "a home with spaces" / ("long" * 30)
@@ -160,6 +162,7 @@ def test_a_home_may_have_spaces_and_a_long_path(product: Product) -> None:
     ended.assert_nothing_runs()
 
 
+@pytest.mark.long
 def test_a_gpu_that_no_node_has_is_refused_before_anything_is_made(product: Product) -> None:
     spec = product.write_spec(SMALL | {"resources": {"gpu": 0.5}})
     ended = product.run("run", spec, "--home", "home", "--num-gpus", "0", code=2)

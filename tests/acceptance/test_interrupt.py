@@ -20,7 +20,7 @@ def assert_left_in_order(stopped: Started) -> None:
     stopped.assert_nothing_runs()
 
 
-@pytest.mark.parametrize("ending", ["terminal", "process", "terminate"])
+@pytest.mark.parametrize("ending", ["terminal", "process", pytest.param("terminate", marks=pytest.mark.long)])
 def test_an_interrupted_job_is_paused_and_the_same_command_goes_on(
     ending: str, product: Product, undisturbed: tuple[Record, Any]
 ) -> None:
@@ -59,6 +59,7 @@ def test_ctrl_c_on_ray_leaves_nothing_running(group: bool, product: Product) -> 
     assert record.states() == ["paused"]
 
 
+@pytest.mark.long
 def test_ctrl_c_while_ray_starts_leaves_nothing_running(product: Product) -> None:
     home = product.folder / "home"
     started = product.start("run", product.write_spec(SMALL), "--home", home, "--slots", "2")

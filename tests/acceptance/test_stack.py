@@ -89,6 +89,7 @@ def wait_until_ready(started: Started, home: Path) -> None:
     wait_until(lambda: "next:" in started.out, what="the stack is ready", process=started)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_mlflow")
 def test_ctrl_c_ends_a_stack_in_order_and_what_a_killed_one_left_is_cleared_away(
     product: Product, home: Path

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from conftest import SMALL
 from product import Product, Record, wait_until
 
 LONG = SMALL | {"search": {"strategy": "joint"}, "budget": {"epochs": 100_000, "max_epochs_per_trial": 4}}
 
 
+@pytest.mark.long
 def test_a_job_that_ran_out_of_time_did_what_the_unlimited_one_does_first(product: Product) -> None:
     budget = LONG["budget"] | {"wall_clock": "4s"}
     spec = product.write_spec(LONG | {"budget": budget})

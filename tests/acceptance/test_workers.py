@@ -145,6 +145,7 @@ def test_a_worker_that_is_asked_to_end_gives_its_job_back_at_the_end_of_the_leg(
     assert Record(workplace.home).story() == expected.story()
 
 
+@pytest.mark.long
 def test_the_second_signal_does_not_wait_for_the_leg(workplace: Workplace) -> None:
     one_leg = {
         "search": {"strategy": "random", "rungs": {"min_epochs": 100_000}},

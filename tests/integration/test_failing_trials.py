@@ -1,4 +1,4 @@
-"""Trials that diverge keep what was measured; a job in which all trials fail ends failed and says why."""
+"""Trials that diverge or raise end alone; a job in which all of them do ends failed and says why."""
 
 from __future__ import annotations
 
@@ -53,6 +53,24 @@ def trials_of(tuneladder: Command) -> Any:
 def job_states(home: Path) -> list[str]:
     with closing(sqlite3.connect(f"file:{home / 'tuneladder.db'}?mode=ro", uri=True)) as connection:
         return [state for (state,) in connection.execute("SELECT state FROM jobs ORDER BY id")]
+
+
+def test_trials_that_diverge_or_raise_end_alone_and_the_job_goes_on(tuneladder: Command, shop: Path) -> None:
+    ended = run(
+        tuneladder, shop, OWN | {"search": OWN["search"] | {"space": {"rate": {"low": -1.0, "high": 2.0}}}}
+    )
+    assert ended.code == 0, ended.err
+    result, trials = last_line(ended), trials_of(tuneladder)
+
+    assert result["state"] == "completed"
+    assert 0 < result["best"]["params"]["rate"] <= 1
+    states = {state: [t for t in trials if t["state"] == state] for state in ("diverged", "failed", "completed")}
+    assert all(states.values())
+    assert all(trial["params"]["rate"] > 1 and not trial["metrics"] for trial in states["diverged"])
+    for trial in states["failed"]:
+        rate = trial["params"]["rate"]
+        assert rate < 0
+        assert trial["message"] == f"RuntimeError: a rate is positive, got {rate:.1f} (in __init__, people.py:21)"
 
 
 def test_an_infinite_loss_in_a_later_epoch_diverges_and_keeps_what_was_measured(

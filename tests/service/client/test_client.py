@@ -283,7 +283,7 @@ def test_tokens_are_made_listed_used_and_revoked_and_the_audit_knows(served: Ser
     assert {entry.owner for entry in entries if entry.job_id == job.id} == {"cleo"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_dry_run_answers_with_the_plan(client: Client) -> None:
     plan = client.plan(named("dry"))
     assert plan.budget_epochs == 12
