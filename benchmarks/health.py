@@ -2,14 +2,15 @@
 
     python -m benchmarks.health --json
 
-Trains the default MLP and CNN on the digits and the default RNN on drawn texts, again and again with and without
-the watch in turn, as the service trains them (`train_lean`). The last line of standard output is
+Trains the default MLP and CNN on the digits and the default RNN on drawn texts, each with and without the watch,
+an epoch of either in turn, as the service trains them (`train_lean`). The last line of standard output is
 
-    {"ratio": {"mlp": ..., "cnn": ..., "rnn": ...}, "epoch_s": {...}, "settings": {...}}
+    {"ratio": {"mlp": ..., "cnn": ..., "rnn": ...}, "error": {...}, "epoch_s": {...}, "settings": {...}}
 
-where a ratio is the median of those of processor times, with the watch over without it: 1.01 is one percent.
-Below 1 is noise. Processor time, as what else runs on the machine would otherwise be larger than what is measured;
-ratios of two trainings after each other, either first in turn, as the machine's pace changes within minutes.
+where a ratio is the median of those of processor times of an epoch, with the watch over without it: 1.01 is one
+percent. Its error is the standard error, from the spread of the pairs. Processor time, as what else runs on the
+machine would otherwise be larger than what is measured; epochs after each other, either first in turn, as the
+machine's pace changes within seconds.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
 from lightning_modules.data import ArrayDataModule, BuiltinSource, DataInfo, Split, TrainingData
-from lightning_modules.fused import train_lean
+from lightning_modules.fused.lean import LeanLoop
+from lightning_modules.fused.member import Member
+from lightning_modules.process import quiet_process
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
-from lightning_modules.training import TrainingSettings
+from lightning_modules.training import TrainingSettings, make_record
 from search_spaces import get_space
 
 EPOCHS = 10
 FAMILIES = ("mlp", "cnn", "rnn")
+FIGURES = ("ratio", "error", "epoch_s")
 VOCABULARY, LONGEST, ROWS, CLASSES = 500, 12, 512, 4
 
 
@@ -61,48 +66,67 @@ def _texts(generator: np.random.Generator, num_rows: int) -> Split:
     return Split(inputs={"tokens": tokens, "lengths": lengths}, target=tokens[:, 0] % CLASSES)
 
 
-def processor_s(family: str, data: TrainingData, *, health: bool) -> float:
-    """Train a trial of the family's defaults and give its processor time."""
+def trial(family: str, data: TrainingData, *, health: bool) -> LeanLoop:
+    """Make a trial of the family's defaults."""
     settings = get_space(family).defaults()
     datamodule = ArrayDataModule(data, batch_size=int(settings["batch_size"]), seed=0)
     steps = datamodule.steps_per_epoch
     with seeded(0):
         task = build_task(family, settings, data.info, max_epochs=EPOCHS, steps_per_epoch=steps)
     how = TrainingSettings(metric="val_loss", mode="min", max_epochs=EPOCHS, health=health)
+    member = Member(task, make_record(how, start_epoch=0, end_epoch=EPOCHS), position=0)
+    return LeanLoop(member, datamodule, seed=0, health=health)
+
+
+def processor_s(loop: LeanLoop, epoch: int) -> float:
+    """Train an epoch and give its processor time."""
     began = time.process_time()
-    train_lean(task, datamodule, settings=how, seed=0, start_epoch=0, end_epoch=EPOCHS, checkpoint=None)
+    loop.run_epoch(epoch)
     return time.process_time() - began
 
 
-def measure(family: str, *, repeats: int) -> tuple[float, float]:
-    """Give the median time without the watch, and the median ratio of pairs with and without it."""
+@dataclass(frozen=True)
+class Cost:
+    """What the watch adds to a family's training."""
+
+    ratio: float
+    error: float
+    epoch_s: float  # without it
+
+
+def measure(family: str, *, repeats: int) -> Cost:
+    """Train again and again, and compare epochs with and without the watch."""
     data = read_data(family)
-    processor_s(family, data, health=True)  # warm-up
     plain, ratios = [], []
-    for repeat in range(repeats):
-        order = (False, True) if repeat % 2 else (True, False)
-        times = {health: processor_s(family, data, health=health) for health in order}
-        plain.append(times[False])
-        ratios.append(times[True] / times[False])
-    return median(plain), median(ratios)
+    for repeat in range(1 + repeats):
+        loops = {health: trial(family, data, health=health) for health in (False, True)}
+        for epoch in range(EPOCHS):
+            order = (False, True) if epoch % 2 else (True, False)
+            times = {health: processor_s(loops[health], epoch) for health in order}
+            if repeat:  # the first training is the warm-up
+                plain.append(times[False])
+                ratios.append(times[True] / times[False])
+    middle = median(ratios)
+    # Of a median of normal values, from the median deviation: single epochs that were disturbed count for little.
+    spread = 1.4826 * median(abs(ratio - middle) for ratio in ratios)
+    return Cost(ratio=middle, error=1.2533 * spread / len(ratios) ** 0.5, epoch_s=median(plain))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=20, help="trainings with and without, of each family")
+    parser.add_argument("--repeats", type=int, default=40, help="trainings with and without, of each family")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    found = {family: measure(family, repeats=options.repeats) for family in FAMILIES}
-    ratio = {family: pairs for family, (_, pairs) in found.items()}
+    with quiet_process(num_threads=1, cuda=False):
+        found = {family: measure(family, repeats=options.repeats) for family in FAMILIES}
     if options.json:
-        epoch_s = {family: plain / EPOCHS for family, (plain, _) in found.items()}
-        settings = {"epochs": EPOCHS, "repeats": options.repeats}
-        print(json.dumps({"ratio": ratio, "epoch_s": epoch_s, "settings": settings}))
+        figures = {name: {family: getattr(cost, name) for family, cost in found.items()} for name in FIGURES}
+        print(json.dumps(figures | {"settings": {"epochs": EPOCHS, "repeats": options.repeats}}))
         return
-    for family, factor in ratio.items():
-        print(f"{family}: watching health costs {factor - 1:+.1%} of the training time")
+    for family, cost in found.items():
+        print(f"{family}: watching health costs {cost.ratio - 1:+.1%} of the training time, +- {cost.error:.1%}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ What is measured and what it is called: see `lightning_modules.health`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -52,8 +54,7 @@ class HealthWatch:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter in self._owners:
                     layers.setdefault(self._owners[parameter], []).append(parameter.grad)
-        for layer, gradients in layers.items():
-            self._seen[GRADIENT + layer] = gradient_norm(gradients)
+        self._seen |= {GRADIENT + layer: norm for layer, norm in gradient_norms(layers).items()}
 
     def end(self) -> None:
         """Take every hook off the module."""
@@ -92,11 +93,17 @@ def gradient_owners(module: nn.Module) -> dict[nn.Parameter, str]:
     return owners
 
 
-def gradient_norm(gradients: list[Tensor]) -> Tensor:
-    """Take the norm of all of a layer's gradients together, a scalar."""
-    norms = [torch.linalg.vector_norm(gradient.detach(), dtype=_wide(gradient)) for gradient in gradients]
-    norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
-    return norm
+def gradient_norms(layers: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Take the norm of all gradients of a layer together, a scalar for each."""
+    gradients = [gradient for own in layers.values() for gradient in own]
+    if not gradients:
+        return {}
+    norms = iter(torch._foreach_norm(gradients, dtype=_wide(gradients[0])))
+    own = {layer: list(islice(norms, len(parts))) for layer, parts in layers.items()}
+    return {
+        layer: parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts))
+        for layer, parts in own.items()
+    }
 
 
 def _wide(x: Tensor) -> torch.dtype:

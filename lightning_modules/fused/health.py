@@ -14,7 +14,7 @@ from lightning_modules.fused.noise import Noise
 from lightning_modules.fused.parameters import FlatParameters
 from lightning_modules.fused.shapes import by_member
 from lightning_modules.health import GRADIENT
-from lightning_modules.health_watch import activation_layers, activation_values, gradient_norm, gradient_owners
+from lightning_modules.health_watch import activation_layers, activation_values, gradient_norms, gradient_owners
 from lightning_modules.task import SupervisedTask
 
 _PREFIX = "network."  # of a task's parts
@@ -54,9 +54,11 @@ class StackedHealth:
     def see_gradients(self) -> None:
         """Note the gradients, which are not clipped yet."""
         for member, gradients in enumerate(self._parameters.gradients):
-            for layer, columns in self._columns.items():
-                parts = [gradients[start:stop] for start, stop in columns]
-                self._seen[member][GRADIENT + layer] = gradient_norm(parts)
+            layers = {
+                layer: [gradients[start:stop] for start, stop in columns]
+                for layer, columns in self._columns.items()
+            }
+            self._seen[member] |= {GRADIENT + layer: norm for layer, norm in gradient_norms(layers).items()}
 
     def end(self) -> None:
         """Take every hook off the network."""

@@ -73,7 +73,7 @@ def train_lean(
         member = Member(task, record, position=0)
         if checkpoint is not None:
             member.load(read_checkpoint(checkpoint))
-        loop = _Loop(member, datamodule, seed=seed, health=settings.health)
+        loop = LeanLoop(member, datamodule, seed=seed, health=settings.health)
         for epoch in range(start_epoch, end_epoch):
             if not loop.run_epoch(epoch):
                 break
@@ -91,7 +91,7 @@ def train_lean(
     )
 
 
-class _Loop:
+class LeanLoop:
     """Epochs of one trial.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,22 +118,25 @@ SUMMARY_COLUMNS = (
 )
 
 
-def _summary(row: JobRow | Row[*tuple[Any, ...]]) -> dict[str, Any]:
-    values = {column.key: getattr(row, column.key) for column in SUMMARY_COLUMNS}
-    values["state"] = JobState(row.state)
-    values["wish"] = None if row.wish is None else Wish(row.wish)
-    return values
+_SUMMARY_KEYS = tuple(column.key for column in SUMMARY_COLUMNS)
 
 
-def job_summary(row: JobRow | Row[*tuple[Any, ...]]) -> JobSummary:
-    """Make the light record of a job."""
+def _summary(values: Iterable[Any]) -> dict[str, Any]:
+    fields = dict(zip(_SUMMARY_KEYS, values, strict=True))
+    fields["state"] = JobState(fields["state"])
+    fields["wish"] = None if fields["wish"] is None else Wish(fields["wish"])
+    return fields
+
+
+def job_summary(row: Row[*tuple[Any, ...]]) -> JobSummary:
+    """Make the light record of a job, from its `SUMMARY_COLUMNS`."""
     return JobSummary(**_summary(row))
 
 
 def job_record(row: JobRow) -> JobRecord:
     """Make the record of a job."""
     return JobRecord(
-        **_summary(row),
+        **_summary(getattr(row, key) for key in _SUMMARY_KEYS),
         spec=row.spec,
         spec_fingerprint=row.spec_fingerprint,
         base_dir=row.base_dir,
