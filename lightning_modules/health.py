@@ -1,6 +1,7 @@
 """What a network's health is measured by, and when it is bad: names, limits and words. Light to import.
 
-Measured at an epoch's first step by `lightning_modules.health_watch`, with `LAYER` as the module names it:
+Measured at the first step of epochs that are watched by `lightning_modules.health_watch`, with `LAYER` as the
+module names it:
 
     health/gradient_norm/LAYER     of all of a layer's parameters together, before clipping
     health/activation_mean/LAYER   of an activation's or recurrent layer's output, over rows, units and positions
@@ -29,7 +30,14 @@ MOSTLY_DEAD = 0.5
 # Sound activations are of the order of 1 whatever the depth: Glorot & Bengio 2010, sec. 4.
 FLAT, HUGE = 1e-4, 1e3
 
+SHORT_EPOCH = 32  # steps; to watch one of fewer costs more than a fiftieth of a small network's epoch
+
 Metrics = Mapping[str, float | None]
+
+
+def is_watched(epoch: int, num_steps: float) -> bool:
+    """Say whether health is measured in an epoch, which counts from 0: of short ones in every second."""
+    return num_steps >= SHORT_EPOCH or epoch % 2 == 0
 
 
 def without_health(metrics: Metrics) -> dict[str, float | None]:
@@ -40,15 +48,15 @@ def without_health(metrics: Metrics) -> dict[str, float | None]:
 def complaints(epochs: Iterable[Metrics]) -> list[str]:
     """Say what was bad about a trial's health, in sentences; none where all was well.
 
-    What explodes counts in any epoch; what is dead, flat or vanishing only if it was still so in the last one.
+    What explodes counts in any epoch; what is dead, flat or vanishing only if it was still so when it was measured
+    last.
 
     Args:
         epochs: Every value that was logged, epoch by epoch; None is not finite.
     """
     history = list(epochs)
-    if not history:
-        return []
-    return [*_not_finite(history), *_exploding(history), *_vanishing(history[-1]), *_still(history[-1])]
+    last = next((one for one in reversed(history) if any(name.startswith(PREFIX) for name in one)), {})
+    return [*_not_finite(history), *_exploding(history), *_vanishing(last), *_still(last)]
 
 
 def _not_finite(history: Sequence[Metrics]) -> list[str]:

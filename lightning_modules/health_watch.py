@@ -17,14 +17,14 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from lightning_modules.blocks.activations import Swish
-from lightning_modules.health import DEAD, GRADIENT, MEAN, STD
+from lightning_modules.health import DEAD, GRADIENT, MEAN, STD, is_watched
 
 _DIES = (nn.ReLU, nn.ReLU6)
 _NO_HIDDEN_ACTIVATION = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
 
 class HealthWatch:
-    """Watches one step at a time: `begin`, then the step, then `end`; `values` gives what was seen.
+    """Watches one step of an epoch: `start_epoch`, then the step, then `end`; `values` gives what was seen.
 
     Values stay where they were computed until `values` is called, once an epoch: to read one waits for a GPU.
     """
@@ -36,10 +36,17 @@ class HealthWatch:
         self._seen: dict[str, Tensor] = {}
         self.is_watching = False
 
-    def begin(self, module: nn.Module) -> None:
-        """Watch the module's next step; it is the same module at each call."""
+    def start_epoch(self, module: nn.Module, epoch: int, num_steps: float) -> None:
+        """Watch the first step of an epoch, which counts from 0, if the epoch is one of those that are watched.
+
+        It is the same module at each call.
+        """
         self.end()
         self._seen = {}
+        if is_watched(epoch, num_steps):
+            self._begin(module)
+
+    def _begin(self, module: nn.Module) -> None:
         if not self._owners:
             self._activations, self._owners = activation_layers(module), gradient_owners(module)
         self._handles = [
@@ -64,7 +71,7 @@ class HealthWatch:
         self.is_watching = False
 
     def values(self) -> dict[str, float]:
-        """Give what was seen at the watched step, by name; empty before the first."""
+        """Give what was seen in this epoch, by name; nothing where it is not watched."""
         if not self._seen:
             return {}
         return dict(zip(self._seen, torch.stack(list(self._seen.values())).tolist(), strict=True))

@@ -45,7 +45,7 @@ class TrainingSettings:
         num_threads: torch's threads; sums depend on their number in the last digit.
         accelerator: The device.
         precision: 32 and 64 are floats of that many bits; bf16 is mixed with 32.
-        health: Whether the first step of each epoch is watched, see `lightning_modules.health`; changes no weight.
+        health: Whether the first step of epochs is watched, see `lightning_modules.health`; changes no weight.
     """
 
     metric: str

@@ -58,7 +58,7 @@ class TrialRecord(Checkpoint):
         max_epochs: Epochs of the whole trial.
         patience: Epochs without improvement that end the trial; None for no end.
         min_delta: What counts as an improvement for patience is more than this.
-        health: Watches the first step of each epoch; None for no measures of health.
+        health: Watches the first step of epochs; None for no measures of health.
 
     Attributes:
         epoch: Epochs trained, in earlier fits as well.
@@ -101,7 +101,7 @@ class TrialRecord(Checkpoint):
         trainer.callback_metrics.clear()
         self._loss_sum, self._num_losses = None, 0
         if self._health is not None:
-            self._health.begin(pl_module)
+            self._health.start_epoch(pl_module, trainer.current_epoch, trainer.num_training_batches)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer

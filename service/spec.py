@@ -194,8 +194,9 @@ class Checks(Section):
     )
     health: bool = Field(
         True,
-        description="at the first step of each epoch: gradient norms, activations and dead units of each layer, "
-        "logged as health/...; what is bad is named with its trial and in the result",
+        description="at the first step of an epoch, of short epochs in every second: gradient norms, activations "
+        "and dead units of each layer, logged as health/...; "
+        "what is bad is named with its trial and in the result",
     )
 
 

@@ -20,6 +20,7 @@ from lightning_modules.fused.optimizers import STATE, StackedOptimizer
 from lightning_modules.fused.parameters import FlatParameters
 from lightning_modules.fused.shapes import by_member
 from lightning_modules.fused.stacking import keep_members, stack
+from lightning_modules.health import is_watched
 from lightning_modules.training import TrainingSettings
 
 _PREFIX = "network."  # of a task's state
@@ -118,9 +119,12 @@ class Array:
         self._noise.start_epoch(epoch)
         sums = weighted = torch.zeros((), device=self._device)
         num_rows = 0
+        watched = is_watched(epoch, self._batches.num_steps)
+        if self._health is not None:
+            self._health.start_epoch(len(self.members))
         for batch in self._batches.epoch(epoch):
             self._noise.steps = batch.steps
-            losses = self._step(batch, watched=num_rows == 0)
+            losses = self._step(batch, watched=watched and num_rows == 0)
             rows = batch.target.shape[1]
             sums, weighted, num_rows = sums + losses, weighted + losses * rows, num_rows + rows
         for member in self.members:

@@ -40,6 +40,7 @@ class StackedBatches:
         loader = data.train_dataloader()
         self._split, self._batch_size = loader.split, loader.batch_size
         self._num_rows = min(len(loader.split), len(loader) * loader.batch_size)  # without what the loader drops
+        self.num_steps = len(loader)  # of an epoch
         self._num_outputs = data.info.num_outputs
         lengths = loader.split.inputs.get("lengths")
         self._lengths = None if lengths is None else lengths.cpu()

@@ -21,7 +21,7 @@ _PREFIX = "network."  # of a task's parts
 
 
 class StackedHealth:
-    """Watches one step at a time: `begin`, then the step, then `end`; `values` gives what was seen.
+    """Watches one step of an epoch: `start_epoch`, `begin`, the step, `end`; `values` gives what was seen.
 
     Args:
         network: Stacked.
@@ -44,9 +44,12 @@ class StackedHealth:
         self._handles: list[RemovableHandle] = []
         self._seen: list[dict[str, Tensor]] = []
 
+    def start_epoch(self, num_members: int) -> None:
+        """Forget the epoch before."""
+        self._seen = [{} for _ in range(num_members)]
+
     def begin(self) -> None:
         """Watch the next step."""
-        self._seen = [{} for _ in range(self._noise.num_members)]
         self._handles = [
             stacked.register_forward_hook(partial(self._see, name, own)) for name, own, stacked in self._layers
         ]
@@ -67,7 +70,7 @@ class StackedHealth:
         self._handles = []
 
     def values(self, member: int) -> dict[str, float]:
-        """Give what was seen of a member at the watched step, by name."""
+        """Give what was seen of a member in this epoch, by name; nothing where it is not watched."""
         seen = self._seen[member]
         return dict(zip(seen, torch.stack(list(seen.values())).tolist(), strict=True)) if seen else {}
 

@@ -130,7 +130,7 @@ class LeanLoop:
         seed_generators(epoch_seed(self._seed, epoch), cuda=False)
         self.training.set_epoch(epoch)
         if self._health is not None:
-            self._health.begin(task)
+            self._health.start_epoch(task, epoch, len(self.training))
         for number, batch in enumerate(self.training):
             loss = task.training_step(batch, number)
             for parameter in self._parameters:  # as zero_grad() does, which reports each call to a profiler

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lightning_modules.checkpointing import read_checkpoint
 from lightning_modules.data import ArrayDataModule, BuiltinSource, TrainingData
-from lightning_modules.health import PREFIX, complaints, without_health
+from lightning_modules.health import PREFIX, SHORT_EPOCH, complaints, is_watched, without_health
 from lightning_modules.health_watch import HealthWatch
 from lightning_modules.seeding import seeded
 from lightning_modules.task import build_task
@@ -86,7 +86,7 @@ class Small(nn.Module):
 
 def watch_a_step(module: nn.Module, *inputs: Tensor) -> dict[str, float]:
     watch = HealthWatch()
-    watch.begin(module)
+    watch.start_epoch(module, 0, 1)
     output = module(*inputs)
     output = output[0] if isinstance(output, tuple) else output
     output.square().mean().backward()
@@ -138,6 +138,18 @@ def test_recurrent_layers_are_seen_through_their_packing() -> None:
     assert set(seen) == {f"health/{kind}/cell" for kind in ("gradient_norm", "activation_mean", "activation_std")}
 
 
+def test_of_short_epochs_every_second_is_watched() -> None:
+    assert [epoch for epoch in range(6) if is_watched(epoch, SHORT_EPOCH - 1)] == [0, 2, 4]
+    assert all(is_watched(epoch, SHORT_EPOCH) for epoch in range(6))
+    module, watch = Small(), HealthWatch()
+    watch.start_epoch(module, 0, 1)
+    module(torch.randn(4, 3))
+    assert watch.values()
+    watch.start_epoch(module, 1, 1)
+    assert not watch.is_watching
+    assert watch.values() == {}
+
+
 def test_no_hook_stays_behind() -> None:
     module = Small()
     watch_a_step(module, torch.randn(4, 3))
@@ -183,6 +195,10 @@ def test_what_is_sound_has_no_complaint() -> None:
 def test_what_has_recovered_is_not_held_against_a_trial_but_an_explosion_is() -> None:
     assert complaints([{**SOUND, "health/dead_share/a": 0.9}, SOUND]) == []
     assert len(complaints([{**SOUND, "health/gradient_norm/a": 1e4}, SOUND])) == 1
+
+
+def test_an_epoch_that_is_not_watched_makes_nothing_good() -> None:
+    assert len(complaints([{**SOUND, "health/dead_share/a": 0.9}, {"train_loss": 0.5}])) == 1
 
 
 def test_a_deep_stack_of_sigmoids_is_named(digits: TrainingData) -> None:
