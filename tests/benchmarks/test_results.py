@@ -82,7 +82,7 @@ def _made() -> dict[str, dict[str, Any]]:
             "alone_s": {"mlp": 0.5},
             "memory_mib": {"mlp": {"1": 2.0, "128": 1.5}},
         },
-        "health": {"ratio": {"mlp": 1.013}, "error": {"mlp": 0.002}, "epoch_s": {"mlp": 0.02}},
+        "health": {"ratio": {"mlp": 1.013}, "epoch_s": {"mlp": 0.02}},
         "inputs": {
             "by_batch_size": {
                 "32": {
@@ -182,7 +182,7 @@ def test_the_page_has_each_figure_of_each_result(generate: ModuleType, tmp_path:
     assert _table(text, "Tracking")[4] == "| server, 1 s a request | 100.0 | +0.0% | 60.0 | 160.0 | +60.0% | 7 |"
     assert _table(text, "Cohorts as one network")[2] == "| mlp | 0.500 | 0.100 | 5.2 | as one: measured |"
     assert _table(text, "Cohorts as one network on a GPU")[2] == "| mlp | 0.500 | 1.0 (2.0 MiB) | 44.5 (1.5 MiB) |"
-    assert _table(text, "Watching health")[2] == "| mlp | 20.0 | +1.3% | 0.2% |"
+    assert _table(text, "Watching health")[2] == "| mlp | 20.0 | +1.3% |"
     assert _table(text, "Rows to the network")[2] == "| 32 | 70,000 | 40,000 | 1.75 | 9.5 |"
     assert [row.split(" | ")[0] for row in _table(text, "Search")[2:]] == ["| `ladder`", "| `joint`"]
     assert _table(text, "The service")[3] == "| show one | 3.5, 3.5 |"
