@@ -37,7 +37,7 @@ def quiet_process(*, num_threads: int, cuda: bool) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(seeded(_DATA_SEED, cuda=cuda))
-        stack.enter_context(_torch_threads(num_threads))
+        stack.enter_context(torch_threads(num_threads))
         stack.enter_context(_quiet_lightning())
         if cuda:
             stack.enter_context(_deterministic_kernels())
@@ -45,7 +45,12 @@ def quiet_process(*, num_threads: int, cuda: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _torch_threads(num_threads: int) -> Iterator[None]:
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Compute on so many threads: sums, and the factorizations that make weights, depend on it in the last digit.
+
+    Args:
+        num_threads: torch's.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:

@@ -1,10 +1,22 @@
-"""Imports of seconds, made shorter."""
+"""Imports of seconds, made shorter, and safe beside each other."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+def settle_finders() -> None:
+    """Import what changes how Python finds packages, before threads import side by side.
+
+    importlib_metadata, which MLflow imports, puts its finder among Python's own before its module is whole. Who
+    asks for a package's version at that moment in another thread, as Lightning's import does, gets a NameError.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("importlib_metadata")
 
 
 @contextmanager

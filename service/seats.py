@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from service.engine.base import Engine
 from service.errors import InvalidSpecError
 from service.home import Home
+from service.importing import settle_finders
 from service.spec import Spec
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Seats:
             return
         from service.engine.cluster import Cluster, local_cpus
 
+        settle_finders()
         self._began = time.monotonic()
         self._stack.enter_context(self._hurry)
         self._hurry.callback(sys.setswitchinterval, sys.getswitchinterval())

@@ -59,3 +59,27 @@ def test_the_collector_rests_while_modules_are_imported_and_works_again_whatever
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+def test_finders_of_packages_are_settled_before_ray_starts_beside_this_process(tmp_path: Path) -> None:
+    """Ray imports MLflow in a thread of its own; by then importlib_metadata must be whole for all threads."""
+    code = f"""
+import sys, threading
+from pathlib import Path
+from service.documents import parse_spec
+from service.home import Home
+from service.seats import RunOptions, Seats
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "importlib_metadata":
+            print(threading.current_thread().name, "cluster" if "ray" in sys.modules else "before")
+
+sys.meta_path.insert(0, Watch())
+spec = parse_spec({{"family": "mlp", "data": {{"name": "wine"}}}})
+with Seats(spec, RunOptions(num_slots=1), Home(Path({str(tmp_path)!r}))) as seats:
+    seats.boot()
+    seats.wait_for_ray()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["MainThread", "before"]
