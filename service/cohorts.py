@@ -12,7 +12,21 @@ from lightning_modules.errors import ConfigError
 from lightning_modules.fused import choose, fusion_key
 from service.engine.train import LegContext
 
-Shape = Callable[[Mapping[str, Any]], Hashable]  # params -> what a cohort's members have in common; None: alone
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the members of a cohort have in common.
+
+    Attributes:
+        key: Equal for trials of one shape.
+        fewest: Of them that are trained faster together than alone.
+    """
+
+    key: Hashable
+    fewest: int = 2
+
+
+ShapeOf = Callable[[Mapping[str, Any]], Shape | None]  # of params; None: a trial is trained by itself
 
 
 def alone(params: Mapping[str, Any]) -> None:
@@ -20,12 +34,13 @@ def alone(params: Mapping[str, Any]) -> None:
 
 
 def form_cohorts(
-    numbers: Iterable[int], params: Callable[[int], Mapping[str, Any]], *, shape: Shape, size: int
+    numbers: Iterable[int], params: Callable[[int], Mapping[str, Any]], *, shape: ShapeOf, size: int
 ) -> list[tuple[int, ...]]:
     """Put trials into cohorts, which follow from the trials alone and never from the slots.
 
     Trials of one shape are shared out evenly among as few cohorts as hold them, in their order; who has no shape
-    to share is alone. Cohorts come in the order of their first trials.
+    to share is alone, and so is everybody of a cohort that would be too small to pay. Cohorts come in the order of
+    their first trials.
 
     Args:
         numbers: Of the trials.
@@ -33,15 +48,18 @@ def form_cohorts(
         shape: Says what members have in common.
         size: Of a cohort, at most.
     """
-    groups: dict[Hashable, list[int]] = {}
+    groups: dict[int | Shape, list[int]] = {}
     for number in numbers:
         common = shape(params(number)) if size > 1 else None
-        groups.setdefault(("alone", number) if common is None else ("shape", common), []).append(number)
-    cohorts = []
-    for group in groups.values():
+        groups.setdefault(number if common is None else common, []).append(number)
+    cohorts: list[tuple[int, ...]] = []
+    for key, group in groups.items():
+        fewest = key.fewest if isinstance(key, Shape) else 1
         num_cohorts = -(-len(group) // size)
         edges = [len(group) * index // num_cohorts for index in range(num_cohorts + 1)]
-        cohorts += [tuple(group[low:high]) for low, high in itertools.pairwise(edges)]
+        for low, high in itertools.pairwise(edges):
+            cohort = tuple(group[low:high])
+            cohorts += [cohort] if len(cohort) >= fewest else [(number,) for number in cohort]
     return cohorts
 
 
@@ -54,9 +72,9 @@ class FusedShapes:
     """
 
     context: LegContext
-    _chosen: dict[Hashable, bool] = field(default_factory=dict, init=False)
+    _shapes: dict[Hashable, Shape | None] = field(default_factory=dict, init=False)
 
-    def __call__(self, params: Mapping[str, Any]) -> Hashable:
+    def __call__(self, params: Mapping[str, Any]) -> Shape | None:
         """Give what members have in common; None where a trial had better be alone."""
         family, data = self.context.family, self.context.data
         if not isinstance(family, str) or not isinstance(data, TrainingData):
@@ -64,11 +82,11 @@ class FusedShapes:
         values = {**self.context.fixed, **params}
         try:
             key = fusion_key(family, values)
-            if key not in self._chosen:
-                choice = choose(
+            if key not in self._shapes:
+                fewest = choose(
                     family, [values] * 2, data, settings=self.context.training, start=self.context.start
-                )
-                self._chosen[key] = choice.fused
+                ).fewest
+                self._shapes[key] = Shape(key=key, fewest=fewest) if fewest else None
         except ConfigError:  # the slot finds out which and says so
             return None
-        return key if self._chosen[key] else None
+        return self._shapes[key]

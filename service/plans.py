@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.catalog import ResolvedJob
+from lightning_modules.fused import FREE, choose
+from lightning_modules.training import TrainingSettings
+from service.catalog import ResolvedJob, fixed_values
 from service.home import Home
 from service.search import Plan, make_plan
 from service.search.prior import starting_points
@@ -25,12 +27,14 @@ def plan_job(job: ResolvedJob, *, starts: Sequence[Mapping[str, Any]] = ()) -> P
     Raises:
         InvalidSpecError: The budget is too small for one round, or nothing is left to search.
     """
+    cohort_size = _cohort_size(job)
     return make_plan(
         job.spec,
         job.space,
         metric=job.metric,
         mode=job.mode,
-        cohort_size=_cohort_size(job),
+        cohort_size=cohort_size,
+        shape=_shape(job, cohort_size),
         starts=tuple(starts),
     )
 
@@ -43,6 +47,24 @@ def _cohort_size(job: ResolvedJob) -> int:
     if resources.cohort_size != "auto":
         return resources.cohort_size
     return GPU_COHORT if resources.gpu else CPU_COHORT
+
+
+def _shape(job: ResolvedJob, cohort_size: int) -> tuple[str, ...]:
+    """Name the hyperparameters that the members of a cohort have in common; none where a cohort saves nothing."""
+    if cohort_size < 2 or job.data is None:
+        return ()
+    defaults = {**fixed_values(job.spec, job.start), **job.space.defaults()}
+    settings = TrainingSettings(
+        metric=job.metric,
+        mode=job.mode,
+        max_epochs=job.spec.budget.max_epochs_per_trial,
+        accelerator="cuda" if job.spec.resources.gpu else "cpu",
+    )
+    start = job.start.start if job.start else None
+    choice = choose(job.spec.family_name, [defaults] * 2, job.data, settings=settings, start=start)
+    if choice.fewest is None or choice.fewest > cohort_size:
+        return ()
+    return tuple(name for name in job.space.names if name not in FREE)
 
 
 def find_starts(job: ResolvedJob, store: Store | None, known: JobRecord | None) -> tuple[Mapping[str, Any], ...]:

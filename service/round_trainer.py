@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from service.cohorts import Shape, form_cohorts
+from service.cohorts import ShapeOf, form_cohorts
 from service.engine.base import Engine
 from service.legs import Leg, LegResult, Measurement, Member
 from service.search import History, OpenRound, Plan, Round, Trial
@@ -57,7 +57,7 @@ class RoundTrainer:
     plan: Plan
     seed: int
     engine: Engine
-    shape: Shape
+    shape: ShapeOf
     history: History
     look_up: Callable[[], None]
     on_leg: Callable[[], None]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from search_spaces import SearchSpace
-from service.cohorts import Shape, alone
+from service.cohorts import ShapeOf, alone
 from service.engine.base import Engine
 from service.errors import JobFailedError
 from service.round_trainer import RoundTrainer
@@ -81,7 +81,7 @@ class Runner:
     space: SearchSpace
     seed: int
     engine: Engine
-    shape: Shape = alone
+    shape: ShapeOf = alone
     lr_range: tuple[float, float] | None = None
     wall_clock_s: float | None = None
     observer: Observer | None = None

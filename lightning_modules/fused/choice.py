@@ -21,14 +21,23 @@ from lightning_modules.transfer import Start
 # Multiply-adds of a member's step, forward, up to which fusing is faster on a CPU, by what does most of them.
 # Measured with benchmarks.fused and its cases made larger and smaller (docs/fused.md).
 _LIMITS: Mapping[str, float] = {"dense": 2e8, "convolution": 3e7, "LSTM": 3e7, "GRU": 2e8, "vanilla": 2e8}
+# Members from which on it is: two MLPs take as long as one network as they do in turn without a Trainer.
+_FEWEST: Mapping[str, int] = {"dense": 3, "convolution": 2, "LSTM": 2, "GRU": 2, "vanilla": 2}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How to train a cohort, and why."""
+    """How to train a cohort, and why.
+
+    Attributes:
+        fused: Whether as one network.
+        reason: In words.
+        fewest: The smallest cohort of such members that is trained as one network; None where none is.
+    """
 
     fused: bool
     reason: str
+    fewest: int | None = None
 
 
 def choose(
@@ -57,11 +66,17 @@ def choose(
     if against is not None:
         return Choice(False, against)
     if settings.accelerator != "cpu":
-        return Choice(True, "on a GPU, which a member alone does not fill")
+        return Choice(True, "on a GPU, which a member alone does not fill", fewest=2)
     kind, work = step_work(family, members[0], data)
-    fused = work <= _LIMITS[kind]
-    sign = "<=" if fused else ">"
-    return Choice(fused, f"{work:.2g} multiply-adds a step, mostly {kind}: {sign} {_LIMITS[kind]:.2g}")
+    counted = f"{work:.2g} multiply-adds a step, mostly {kind}"
+    if work > _LIMITS[kind]:
+        return Choice(False, f"{counted}: > {_LIMITS[kind]:.2g}")
+    fewest = _FEWEST[kind]
+    if len(members) < fewest:
+        return Choice(
+            False, f"{len(members)} members, mostly {kind}: one network pays from {fewest} on", fewest=fewest
+        )
+    return Choice(True, f"{counted}: <= {_LIMITS[kind]:.2g}", fewest=fewest)
 
 
 def step_work(family: str, values: Mapping[str, Any], data: TrainingData) -> tuple[str, float]:

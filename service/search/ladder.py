@@ -97,7 +97,7 @@ class LadderStrategy:
         """Spend what is left with everything open, from everything seen."""
         generator = np.random.default_rng([self._seed, stage.number])
         seed = int(generator.integers(2**32))
-        sampler = SurrogateSampler(self._space, rungs=self._plan.rungs, seed=seed)
+        sampler = SurrogateSampler(self._space, rungs=self._plan.rungs, seed=seed, shape=self._plan.shape)
         proposer = Proposer(self._space, self._space.names, mode=self._plan.mode, sampler=sampler)
         proposer.add(self.history.trials, max_epochs=self._plan.max_epochs)
         stale, is_gated = 0, True

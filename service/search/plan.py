@@ -47,6 +47,8 @@ class Plan:
         mode: Its direction.
         left_out: Stages that the budget does not reach, by name.
         cohort_size: Trials that are trained as one network in one leg, at most.
+        shape: Hyperparameters that such trials have in common, where training together saves time: the candidates
+            of a large round share them.
         starts: Starting points from earlier jobs; the first stage compares them with the defaults.
         optimizer: That the spec fixes; learning rates follow a change of batch size by its rule.
         lr_range_test: Whether a range test narrows the learning rates of the first stage that opens them.
@@ -62,6 +64,7 @@ class Plan:
     mode: Mode
     left_out: tuple[str, ...] = ()
     cohort_size: int = 1
+    shape: tuple[str, ...] = ()
     starts: tuple[Params, ...] = ()
     optimizer: str | None = None
     lr_range_test: bool = False
@@ -92,6 +95,7 @@ def make_plan(
     metric: str,
     mode: Mode,
     cohort_size: int = 1,
+    shape: tuple[str, ...] = (),
     starts: tuple[Params, ...] = (),
 ) -> Plan:
     """Turn a spec and a space into stages.
@@ -102,6 +106,7 @@ def make_plan(
         metric: The objective's metric, resolved.
         mode: Its direction, resolved.
         cohort_size: Trials of one leg at most, resolved.
+        shape: Names of the hyperparameters that the members of a cohort have in common.
         starts: Starting points from earlier jobs, where the spec asks for them.
 
     Raises:
@@ -144,6 +149,7 @@ def make_plan(
         mode=mode,
         left_out=left_out,
         cohort_size=cohort_size,
+        shape=shape,
         starts=starts,
         optimizer=optimizer if isinstance(optimizer := spec.model.get("optimizer"), str) else None,
         lr_range_test=spec.search.lr_range_test,

@@ -38,6 +38,7 @@ SHRINK = 0.8
 MIN_DISTANCE = 0.02  # in the width of a range, along any of them: what is closer to a trial would teach nothing
 MAX_TRIALS = 200  # in the model: the longest, then the newest
 MAX_POINTS = 260  # values of those trials; bounds the cost of a candidate
+NUM_SHAPES = 4  # of networks in a round: as many as a small round has candidates
 FIT_STEPS = 10  # L-BFGS iterations of a round, from where the last round ended
 FIT_ALWAYS = 160  # trials; beyond, a fit costs more than all else, and waits until FIT_GROWTH of them are new
 FIT_GROWTH = 0.05
@@ -49,18 +50,23 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
     Candidates that have not ended count as if they came out as predicted (kriging believer), so that a round
     spreads; what has been told of those that are under way is known beside it.
 
+    A round's first candidates are anything. Where some parameters decide over a network's shape, further ones have
+    a shape that is there already, whichever promises most: they train as one network, at half of the cost.
+
     Args:
         space: What may vary; all of it is proposed together.
         rungs: Epochs at which trials are measured, the last one full length.
         seed: Everything drawn follows from it.
+        shape: Names of the parameters that decide over a network's shape; none where that saves nothing.
 
     Source:
         Jones, Schonlau & Welch 1998 (expected improvement); Ginsbourger, Le Riche & Carraro 2010 (kriging
         believer).
     """
 
-    def __init__(self, space: SearchSpace, *, rungs: Sequence[int], seed: int) -> None:
+    def __init__(self, space: SearchSpace, *, rungs: Sequence[int], seed: int, shape: Sequence[str] = ()) -> None:
         self._space = space
+        self._shape = [space.names.index(name) for name in shape]
         self._cube = Cube(space)
         self._distributions = {parameter.name: distribution(parameter) for parameter in space}
         self._rungs = tuple(rungs)
@@ -112,22 +118,42 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
             only: Array = self._anywhere(1)[0]
             return only
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        asked = [self._row(t) for t in running if t.number != trial.number and t.params]
+        others = [t for t in running if t.number != trial.number and t.params]
+        asked = [self._row(t) for t in others]
+        shapes = self._shapes([t for t in others if not t.intermediate_values])
         self._learn(known)
         self._believe(asked)
         centres = self._centres
         bar = float(self._model.predict(self._inputs(centres[:1], self._rungs[-1]))[0][0])
         num_near = int(POOL * LOCAL_SHARE)
         near = self._near(centres[np.arange(num_near) % len(centres)], STEP)
-        pool = np.vstack([near, self._anywhere(POOL - num_near)])
+        pool = self._shaped(np.vstack([near, self._anywhere(POOL - num_near)]), shapes)
         taken = self._warp(np.array(asked)) if asked else np.zeros((0, len(self._space)))
         best, scores = self._best(pool, self._score(pool, bar, taken), NUM_CLIMBED)
         for climb in range(NUM_CLIMBS):
             around = self._near(np.repeat(best, NUM_NEIGHBOURS, axis=0), STEP * SHRINK**climb)
+            around = self._shaped(around, shapes)
             scores = np.concatenate([scores, self._score(around, bar, taken)])
             best, scores = self._best(np.vstack([best, around]), scores, NUM_CLIMBED)
         chosen: Array = best[0]
         return chosen
+
+    def _shapes(self, asked: Sequence[FrozenTrial]) -> Array:
+        """Give the shapes that a round's next candidate chooses from, a row of each; none where it is free."""
+        if not self._shape or len(asked) < NUM_SHAPES:
+            return np.zeros((0, len(self._shape)))
+        return np.array([self._row(t)[self._shape] for t in asked])
+
+    def _shaped(self, rows: Array, shapes: Array) -> Array:
+        """Give rows shapes that there are; one that has one of them keeps it."""
+        if not len(shapes):
+            return rows
+        distances = cdist(rows[:, self._shape], shapes, "chebyshev")
+        drawn = self._generator.integers(len(shapes), size=len(rows))
+        chosen = np.where(distances.min(axis=1) > 0.0, drawn, distances.argmin(axis=1))
+        shaped = rows.copy()
+        shaped[:, self._shape] = shapes[chosen]
+        return self._cube.snap(shaped)
 
     @staticmethod
     def _best(rows: Array, scores: Array, count: int) -> tuple[Array, Array]:

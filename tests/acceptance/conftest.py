@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "search": {"rungs": {"min_epochs": 1, "reduction_factor": 2}, "candidates": 3},
     "budget": {"epochs": 60, "max_epochs_per_trial": 4},
     "early_stopping": {"patience": 2},
-    "resources": {"cohort_size": 2},  # small cohorts make many legs: the tests break jobs off between them
+    "resources": {"cohort_size": 3},  # small cohorts make many legs: the tests break jobs off between them
     "seed": 3,
 }
 

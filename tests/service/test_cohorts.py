@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_modules.data import BuiltinSource, TrainingData
-from service.cohorts import FusedShapes, alone, form_cohorts
+from service.cohorts import FusedShapes, Shape, alone, form_cohorts
 from service.engine.train import LegContext
 from service.own_code import OwnDataModule
 
 
-def by_width(params: Mapping[str, Any]) -> Hashable:
-    return params["width"]
+def by_width(params: Mapping[str, Any]) -> Shape | None:
+    return None if params["width"] is None else Shape(key=params["width"])
 
 
 def cohorts(widths: list[int | None], size: int) -> list[tuple[int, ...]]:
@@ -32,6 +32,21 @@ def test_who_has_no_shape_to_share_is_alone() -> None:
     assert cohorts([None, 8, None, 8], 4) == [(0,), (1, 3), (2,)]
     assert cohorts([8, 8, 8], 1) == [(0,), (1,), (2,)]
     assert form_cohorts([5, 3], lambda number: {}, shape=alone, size=8) == [(5,), (3,)]
+
+
+def test_a_cohort_that_would_be_too_small_to_pay_is_trained_one_by_one() -> None:
+    def of_three(params: Mapping[str, Any]) -> Shape:
+        return Shape(key=params["width"], fewest=3)
+
+    def found(widths: list[int], size: int) -> list[tuple[int, ...]]:
+        return form_cohorts(
+            range(len(widths)), lambda number: {"width": widths[number]}, shape=of_three, size=size
+        )
+
+    assert found([8, 16, 8, 16, 16], 4) == [(0,), (2,), (1, 3, 4)]
+    assert found([8] * 7, 4) == [(0, 1, 2), (3, 4, 5, 6)]
+    assert found([8] * 5, 4) == [(0,), (1,), (2, 3, 4)]
+    assert found([8] * 4, 2) == [(0,), (1,), (2,), (3,)]
 
 
 @given(st.lists(st.sampled_from([None, 1, 2, 3]), max_size=40), st.integers(1, 9))
@@ -56,6 +71,7 @@ def test_members_have_all_in_common_but_what_changes_no_shape(digits: TrainingDa
     shape = FusedShapes(context(digits, fixed={"depth": 2}))
     first = shape({"lr": 0.1, "dropout": 0.1, "width": 32})
     assert first is not None
+    assert first.fewest == 3  # two dense networks take as long in turn
     assert first == shape({"lr": 0.2, "dropout": 0.0, "width": 32, "weight_decay": 0.1})
     assert first != shape({"width": 64})
     assert first != shape({"width": 32, "depth": 3})

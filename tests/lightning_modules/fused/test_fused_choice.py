@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from cohorts import SMALL, how, make_data, members_of
 
+from lightning_modules.data import TrainingData
 from lightning_modules.errors import ConfigError
 from lightning_modules.fused import choose
 from lightning_modules.fused.choice import step_work
@@ -46,6 +47,14 @@ def test_a_small_network_is_fused_and_a_large_one_is_not() -> None:
     assert (small.fused, large.fused) == (True, False)
     assert "multiply-adds a step, mostly convolution: <= " in small.reason
     assert "multiply-adds a step, mostly convolution: > " in large.reason
+
+
+@pytest.mark.parametrize(("family", "data", "fewest"), [("mlp", TABLE, 3), ("rnn", SERIES, 2), ("cnn", IMAGES, 2)])
+def test_small_cohorts_are_fused_from_where_it_pays_on(family: str, data: TrainingData, fewest: int) -> None:
+    for count in (2, 3):
+        choice = choose(family, [SMALL[family]] * count, data, settings=how())
+        assert (choice.fused, choice.fewest) == (count >= fewest, fewest)
+    assert choose(family, [SMALL[family]] * 2, data, settings=how(accelerator="cuda")).fused
 
 
 def test_on_a_gpu_whatever_can_be_is_fused() -> None:

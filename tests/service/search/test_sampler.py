@@ -13,7 +13,7 @@ from scipy.special import ndtr
 from search_spaces import Choice, Float, SearchSpace
 from service.search.proposals import Proposer
 from service.search.rounds import Trial
-from service.search.sampler import SurrogateSampler
+from service.search.sampler import NUM_SHAPES, SurrogateSampler
 
 Curve = Callable[[dict, int], float]  # params, epoch -> loss
 RUNGS = (2, 6, 18)
@@ -55,6 +55,10 @@ def search(
         proposer.tell(ended, max_epochs=RUNGS[-1])
         trials += ended
     return trials, sampler
+
+
+def near_an_edge_of_rate(params: dict, epoch: int) -> float:
+    return (params["rate"] - 0.2) ** 2 + 0.1 / epoch
 
 
 def near_an_edge(params: dict, epoch: int) -> float:
@@ -171,6 +175,37 @@ def test_a_trial_that_is_told_twice_is_known_as_far_as_it_has_come() -> None:
     assert [t.intermediate_values for t in whole[0]] == [t.intermediate_values for t in whole[1]]
     assert [t.value for t in whole[0]] == [t.value for t in whole[1]]
     assert all(params not in asked for params in halfway)
+
+
+def test_a_large_rounds_further_candidates_have_a_shape_that_is_there() -> None:
+    """The first are anything; the others differ from each other in what changes no shape."""
+    space = SearchSpace(
+        name="s",
+        parameters=(
+            Float(name="rate", low=0.0, high=1.0, default=0.5, why="w"),
+            Choice(name="width", choices=(8, 16, 32, 64, 128), default=32, why="w", ordered=True),
+            Choice(name="kind", choices=("a", "b", "c", "d"), default="a", why="w"),
+        ),
+    )
+    seen = [
+        make_trial(i, {"rate": i / 8, "width": 2 ** (3 + i % 5), "kind": "abcd"[i % 4]}, near_an_edge_of_rate, 18)
+        for i in range(8)
+    ]
+
+    def asked(count: int, shape: tuple[str, ...]) -> list[dict]:
+        sampler = SurrogateSampler(space, rungs=RUNGS, seed=1, shape=shape)
+        proposer = Proposer(space, space.names, mode="min", sampler=sampler)
+        proposer.add(seen, max_epochs=RUNGS[-1])
+        return proposer.ask(count, base={})
+
+    def shapes(found: list[dict]) -> list[tuple]:
+        return [(params["width"], params["kind"]) for params in found]
+
+    free, shared = asked(16, ()), asked(16, ("width", "kind"))
+    assert shared[:NUM_SHAPES] == free[:NUM_SHAPES]  # a small round is what it was
+    assert set(shapes(shared)) == set(shapes(shared[:NUM_SHAPES]))
+    assert len(set(shapes(free))) > len(set(shapes(shared)))
+    assert len({tuple(params.values()) for params in shared}) == 16
 
 
 def test_a_parameter_outside_its_space_is_refused() -> None:
