@@ -51,7 +51,7 @@ class SurrogateSampler(optuna.samplers.BaseSampler):
     spreads; what has been told of those that are under way is known beside it.
 
     A round's first candidates are anything. Where some parameters decide over a network's shape, further ones have
-    a shape that is there already, whichever promises most: they train as one network, at half of the cost.
+    a shape that is there already, whichever promises most: more of them can train as one network.
 
     Args:
         space: What may vary; all of it is proposed together.
